@@ -1,0 +1,2 @@
+//! The `dpat` command.
+fn main() {}

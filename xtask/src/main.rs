@@ -1,0 +1,2 @@
+//! Chores of the dpat workspace.
+fn main() {}
