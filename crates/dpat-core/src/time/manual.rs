@@ -76,6 +76,15 @@ impl ManualTime {
         }
     }
 
+    /// Moves to the earliest sleeper and wakes it; false if nobody sleeps.
+    pub fn advance_to_next_wake(&self) -> bool {
+        let Some(next) = self.next_wake() else {
+            return false;
+        };
+        self.advance_to(next);
+        true
+    }
+
     /// Sets the wall clock alone, also backwards.
     pub fn set_wall(&self, wall: Wall) {
         self.lock().wall = wall;
