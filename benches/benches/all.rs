@@ -1,0 +1,37 @@
+//! The same cases through criterion, for its statistics and its comparison with an earlier run.
+
+#![allow(missing_docs, reason = "criterion's macros make the only public items")]
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use dpat_benches::cases;
+use dpat_benches::harness::Unit;
+use std::time::Duration;
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a wall time is positive and below 2^53 ns"
+)]
+fn all(criterion: &mut Criterion) {
+    let cases = cases::PATTERNS.into_iter().flat_map(cases::of);
+    for mut case in cases.filter(|case| case.unit == Unit::NsPerOp) {
+        let name = format!(
+            "{}/{}/{}/threads={}",
+            case.pattern,
+            case.operation,
+            case.params_text(),
+            case.threads
+        );
+        let mut group = criterion.benchmark_group(name);
+        for contender in case.contenders() {
+            let id = format!("{} {}", contender.name, contender.version);
+            group.bench_function(id, |bencher| {
+                bencher.iter_custom(|iters| Duration::from_nanos(contender.run(iters) as u64));
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, all);
+criterion_main!(benches);
