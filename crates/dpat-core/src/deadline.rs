@@ -79,6 +79,13 @@ mod task {
             CURRENT.scope(self.earlier(Self::current()), future).await
         }
 
+        /// Runs `call` with this deadline, or the surrounding one if that is earlier.
+        ///
+        /// For hand-written futures: enter at each poll.
+        pub fn enter<R>(self, call: impl FnOnce() -> R) -> R {
+            CURRENT.sync_scope(self.earlier(Self::current()), call)
+        }
+
         /// Returns the deadline of the current task, or [`Deadline::NEVER`].
         #[must_use]
         pub fn current() -> Self {
