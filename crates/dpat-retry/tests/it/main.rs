@@ -1,0 +1,3 @@
+//! The integration tests of dpat-retry.
+
+mod retry;
