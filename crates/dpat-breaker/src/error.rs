@@ -1,0 +1,212 @@
+//! Errors, one per operation that can fail.
+
+use crate::Cause;
+use dpat_core::{Class, Classify, Effect, Instant};
+use std::time::Duration;
+
+/// A [`Config`](crate::Config) that cannot be. Names the field and its limits.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A count is outside its limits.
+    #[error("{field}: {got} is not within {min}..={max}")]
+    Count {
+        /// The field at fault.
+        field: &'static str,
+        /// The smallest value allowed.
+        min: u64,
+        /// The largest value allowed.
+        max: u64,
+        /// The value given.
+        got: u64,
+    },
+    /// A share or factor is outside its limits, or not a number.
+    #[error("{field}: {got} is not above {above} and at most {max}")]
+    Ratio {
+        /// The field at fault.
+        field: &'static str,
+        /// The value must be greater than this.
+        above: f64,
+        /// The largest value allowed.
+        max: f64,
+        /// The value given.
+        got: f64,
+    },
+    /// A duration is outside its limits.
+    #[error("{field}: {got:?} is not within {min:?}..={max:?}")]
+    Duration {
+        /// The field at fault.
+        field: &'static str,
+        /// The shortest duration allowed.
+        min: Duration,
+        /// The longest duration allowed.
+        max: Duration,
+        /// The value given.
+        got: Duration,
+    },
+    /// A field was set that the trip rule does not use.
+    #[error("{field}: a window can be set for failure_rate and slow_rate only")]
+    Unused {
+        /// The field at fault.
+        field: &'static str,
+    },
+}
+
+/// Why a call was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The breaker is open, tripped by this cause.
+    Open(Cause),
+    /// The breaker is half-open and all probe permits are out.
+    ProbesBusy,
+    /// The breaker closes step by step and this call is outside the admitted share.
+    Ramping,
+    /// The breaker was forced open by hand.
+    ForcedOpen,
+}
+
+/// A call that was refused before it began.
+///
+/// As a [`Classify`] it is `Unavailable`, surely `NotDone`, and carries [`Rejected::retry_after`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{}", self.describe())]
+pub struct Rejected {
+    reason: Reason,
+    retry_at: Option<Instant>,
+    retry_after: Option<Duration>,
+}
+
+impl Rejected {
+    pub(crate) fn new(reason: Reason, retry_at: Option<Instant>, now: Instant) -> Self {
+        Self {
+            reason,
+            retry_at,
+            retry_after: retry_at.map(|at| at.since(now)),
+        }
+    }
+
+    /// Returns why the call was refused.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Returns the reading of the breaker's clock from which a call may be admitted, if that is known.
+    #[must_use]
+    pub const fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Returns how long to wait before a call may be admitted, if that is known.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    fn describe(&self) -> String {
+        let why = match self.reason {
+            Reason::Open(cause) => format!("circuit breaker is open: {cause}"),
+            Reason::ProbesBusy => "circuit breaker is half-open: all probes are out".to_owned(),
+            Reason::Ramping => "circuit breaker is closing: outside the admitted share".to_owned(),
+            Reason::ForcedOpen => "circuit breaker is forced open".to_owned(),
+        };
+        match self.retry_after {
+            Some(delay) => format!("{why}; retry after {delay:?}"),
+            None => why,
+        }
+    }
+}
+
+impl Classify for Rejected {
+    fn class(&self) -> Class {
+        Class::Unavailable
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::NotDone
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+/// The error of a call through a breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError<E> {
+    /// The breaker refused; the operation never began.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// The operation failed.
+    #[error("{0}")]
+    Inner(#[source] E),
+}
+
+impl<E> CallError<E> {
+    /// Returns the operation's own error, if it ran.
+    #[must_use]
+    pub fn into_inner(self) -> Option<E> {
+        match self {
+            Self::Rejected(_) => None,
+            Self::Inner(error) => Some(error),
+        }
+    }
+
+    /// Returns the refusal, if the operation did not run.
+    #[must_use]
+    pub const fn rejected(&self) -> Option<&Rejected> {
+        match self {
+            Self::Rejected(rejected) => Some(rejected),
+            Self::Inner(_) => None,
+        }
+    }
+}
+
+impl<E: Classify> Classify for CallError<E> {
+    fn class(&self) -> Class {
+        match self {
+            Self::Rejected(error) => error.class(),
+            Self::Inner(error) => error.class(),
+        }
+    }
+
+    fn effect(&self) -> Effect {
+        match self {
+            Self::Rejected(error) => error.effect(),
+            Self::Inner(error) => error.effect(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Rejected(error) => error.retry_after,
+            Self::Inner(error) => error.retry_after(),
+        }
+    }
+}
+
+/// A registry that is full of breakers which must not be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("capacity: all {capacity} breakers are in use or not closed")]
+pub struct RegistryFull {
+    pub(crate) capacity: usize,
+}
+
+impl RegistryFull {
+    /// Returns the limit that was reached.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.capacity
+    }
+}
+
+impl Classify for RegistryFull {
+    fn class(&self) -> Class {
+        Class::Overloaded
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::NotDone
+    }
+}
