@@ -16,6 +16,11 @@ mod call;
 mod hedge;
 mod operation;
 mod timeout;
+#[cfg(feature = "tower")]
+pub mod tower;
+
+#[cfg(test)]
+mod loom_tests;
 
 pub use budget::{BudgetLimits, BudgetSnapshot, ExtraPermit, RequestTicket, RetryBudget};
 pub use call::{Notified, Notify, RetryCall, Retrying, Silent};

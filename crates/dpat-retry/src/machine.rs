@@ -6,7 +6,7 @@ mod hedge;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use hedge::{ATTEMPTS_MAX, DELAYS_MAX, Delays as HedgeDelays, HedgeMachine, HedgePlan};
+pub(crate) use hedge::{ATTEMPTS_MAX, DELAYS_MAX, HedgeDelays, HedgeMachine, HedgePlan};
 
 use crate::config::Nested;
 use crate::error::StopReason;

@@ -6,7 +6,8 @@ use dpat_core::Instant;
 use std::time::Duration;
 
 /// Steps of the window. Loom explores each of them.
-const SLOTS: u64 = if cfg!(dpat_loom) { 2 } else { 10 };
+const SLOTS: usize = if cfg!(dpat_loom) { 2 } else { 10 };
+const STEPS: u64 = SLOTS as u64;
 
 /// `balance` is at rest the sum of `slots`: what requests earned minus what extra attempts cost, in millionths, over
 /// the steps of the window. Whatever is added to a slot leaves the balance when that slot expires, exactly once, so
@@ -21,12 +22,12 @@ pub(crate) struct Traffic {
     step: u64,
     epoch: AtomicU64,
     balance: AtomicI64,
-    slots: [AtomicI64; SLOTS as usize],
+    slots: [AtomicI64; SLOTS],
 }
 
 impl Traffic {
     pub(super) fn new(per_request: u64, window: Duration, floor_per_second: u32) -> Self {
-        let step = u64::try_from(window.as_nanos() / u128::from(SLOTS)).unwrap_or(u64::MAX);
+        let step = u64::try_from(window.as_nanos() / u128::from(STEPS)).unwrap_or(u64::MAX);
         Self {
             per_request: AtomicU64::new(per_request),
             floor_per_second: AtomicU64::new(u64::from(floor_per_second)),
@@ -79,7 +80,7 @@ impl Traffic {
 
     /// Gives back what `try_withdraw` took in step `epoch`, unless the window has forgotten it.
     pub(super) fn refund(&self, epoch: u64) {
-        if self.epoch.load(Ordering::Acquire) - epoch < SLOTS {
+        if self.epoch.load(Ordering::Acquire) - epoch < STEPS {
             self.slot(epoch).fetch_add(signed(UNIT), Ordering::AcqRel);
             self.balance.fetch_add(signed(UNIT), Ordering::AcqRel);
         }
@@ -114,7 +115,7 @@ impl Traffic {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
-                    let left = (target - seen).min(SLOTS);
+                    let left = (target - seen).min(STEPS);
                     for epoch in (target - left + 1)..=target {
                         let forgotten = self.slot(epoch).swap(0, Ordering::AcqRel);
                         self.balance.fetch_sub(forgotten, Ordering::AcqRel);
@@ -127,9 +128,9 @@ impl Traffic {
         seen
     }
 
-    #[allow(clippy::cast_possible_truncation)] // below SLOTS
+    #[allow(clippy::cast_possible_truncation)] // below STEPS
     fn slot(&self, epoch: u64) -> &AtomicI64 {
-        &self.slots[(epoch % SLOTS) as usize]
+        &self.slots[(epoch % STEPS) as usize]
     }
 
     /// Whether the balance is the sum of the slots; true whenever no call is in progress.
