@@ -18,7 +18,7 @@ pub use clock::{
 pub use deadline::Deadline;
 pub use entropy::SystemEntropy;
 pub use entropy::{Entropy, SplitMix64};
-pub use error::{Class, Classify, Effect};
+pub use error::{Class, Classify, Effect, GrpcCode, parse_retry_after};
 pub use id::{
     CorrelationId, Epoch, EpochExhausted, Fence, GenerateError, NodeId, ParseIdError,
     RollbackPolicy, Snowflake, SnowflakeBuilder, SnowflakeConfigError, SnowflakeGenerator,
