@@ -16,8 +16,9 @@ pub use clock::{
     LamportTime, VersionVector, VersionVectorError,
 };
 pub use deadline::Deadline;
-pub use entropy::SystemEntropy;
-pub use entropy::{Entropy, SplitMix64};
+#[cfg(feature = "rand")]
+pub use entropy::{AsRand, FromRand};
+pub use entropy::{Entropy, SplitMix64, SystemEntropy};
 pub use error::{Class, Classify, Effect, GrpcCode, parse_retry_after};
 pub use id::{
     CorrelationId, Epoch, EpochExhausted, Fence, GenerateError, NodeId, ParseIdError,

@@ -8,7 +8,7 @@ pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(all(dpat_loom, test))]
 pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 
-#[cfg(feature = "test-util")]
+#[cfg(any(feature = "rand", feature = "test-util"))]
 pub(crate) use mutex::Mutex;
 
 /// A `const fn`, except under loom, whose atomics have no const constructor.
@@ -25,7 +25,7 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
-#[cfg(feature = "test-util")]
+#[cfg(any(feature = "rand", feature = "test-util"))]
 mod mutex {
     #[allow(clippy::disallowed_types)] // this is the `sync.rs` that the ban points to
     use std::sync::{Mutex as StdMutex, PoisonError};
