@@ -420,7 +420,10 @@ fn with_tool(
 fn fmt(context: &Context, log: &Log) -> Result<Outcome> {
     check(
         log,
-        &mut cargo(&context.workspace, &["fmt", "--all", "--check"]),
+        &mut cargo(
+            &context.workspace,
+            &["fmt", "--all", "--check", "--", "--color", "never"],
+        ),
     )
 }
 

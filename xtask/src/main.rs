@@ -62,7 +62,7 @@ fn main() -> ExitCode {
                 eprintln!("xtask: {message}");
             }
             if matches!(error, Error::Usage(_)) {
-                eprint!("\n{USAGE}");
+                eprintln!("xtask: `cargo xtask help` says what there is");
             }
             error.exit_code()
         }

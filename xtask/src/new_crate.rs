@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::error::{Error, Outcome, Result};
 use crate::layers::{Layer, layer_of, planned};
 use crate::process::{Log, cargo, run};
-use crate::workspace::{Workspace, write_if_changed};
+use crate::workspace::{Budgets, Workspace, write_if_changed};
 
 const FILES: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("../templates/Cargo.toml.in")),
@@ -31,6 +31,9 @@ const FILES: &[(&str, &str)] = &[
         include_str!("../templates/example.rs.in"),
     ),
 ];
+
+/// External packages that a new crate may pull in: what `thiserror` takes, and two more.
+const PACKAGES: u32 = 8;
 
 /// The names that the templates use.
 struct Names {
@@ -120,9 +123,12 @@ pub(crate) fn command(workspace: &Workspace, args: &[String]) -> Result<()> {
             "rustfmt does not accept the templates".to_owned(),
         ));
     }
+    // The table of packages is the last one of the file.
+    let budgets = format!("{}{name} = {PACKAGES}\n", workspace.read(Budgets::FILE)?);
+    write_if_changed(&workspace.root.join(Budgets::FILE), &budgets)?;
     println!("crates/{name} is a small complete crate; replace its limit by the pattern.");
-    println!("Give it a budget in xtask/budgets.toml and, once another crate uses it, a line");
-    println!("in [workspace.dependencies]; then run `cargo xtask ci --fast`.");
+    println!("{} gives it {PACKAGES} external packages.", Budgets::FILE);
+    println!("Once another crate uses it, it wants a line in [workspace.dependencies].");
     Ok(())
 }
 
@@ -182,6 +188,14 @@ pub(crate) fn prove(workspace: &Workspace, log: &Log) -> Result<Outcome> {
                 args.join(" ")
             )));
         }
+    }
+    let mut models = cargo(workspace, &["test", "--package", name, "--lib", "loom"]);
+    models
+        .current_dir(&root)
+        .env("RUSTFLAGS", "--cfg dpat_loom");
+    models.env("CARGO_TARGET_DIR", workspace.target.join("loom"));
+    if !run(log, &mut models)? {
+        return Ok(Outcome::Failed(format!("a new {name}: its model fails")));
     }
     Ok(Outcome::Ok(Some(name.to_owned())))
 }

@@ -130,6 +130,11 @@ pub(crate) fn shown(command: &Command) -> String {
 /// Runs a command to its end; `true` means exit code 0.
 pub(crate) fn run(log: &Log, command: &mut Command) -> Result<bool> {
     log.line(&format!("$ {}", shown(command)))?;
+    if matches!(log, Log::File(_)) {
+        command
+            .env("CARGO_TERM_COLOR", "never")
+            .env("NO_COLOR", "1");
+    }
     let (stdout, stderr) = log.stdio()?;
     let status = command
         .stdout(stdout)
