@@ -222,6 +222,17 @@ fn limits_change_at_run_time_and_a_shrink_leaves_a_debt() {
 }
 
 #[test]
+fn a_full_step_earns_no_more() {
+    let now = at_millis(50_000);
+    let budget = RetryBudget::traffic(1_000.0).unwrap();
+    (0..20_000).for_each(|_| drop(budget.clone().request(now)));
+    // 2^43 millionths, and the floor.
+    assert!((8_796_000..=8_796_193).contains(&budget.snapshot().available));
+    assert!(budget.try_extra(now).is_some());
+    assert!(budget.traffic_rule().unwrap().is_balanced());
+}
+
+#[test]
 fn bad_limits_name_the_field() {
     let message = |limits| RetryBudget::new(limits).unwrap_err().to_string();
     assert_eq!(
