@@ -108,6 +108,22 @@ mod task {
             CURRENT.scope(self.earlier(Self::current()), future).await
         }
 
+        /// Runs `call` with this deadline, or the surrounding one if that is earlier.
+        ///
+        /// For hand-written futures (dpat-retry's are): enter at each poll. [`Deadline::scope`] is the same for an
+        /// `async` block.
+        ///
+        /// # Examples
+        /// ```
+        /// # use dpat_core::{Deadline, Instant};
+        /// let deadline = Deadline::at(Instant::from_nanos(7));
+        /// assert_eq!(deadline.enter(Deadline::current), deadline);
+        /// assert!(Deadline::current().is_never());
+        /// ```
+        pub fn enter<R>(self, call: impl FnOnce() -> R) -> R {
+            CURRENT.sync_scope(self.earlier(Self::current()), call)
+        }
+
         /// Returns the deadline of the current task; [`Deadline::NEVER`] if none is set, also outside a task.
         #[must_use]
         pub fn current() -> Self {
