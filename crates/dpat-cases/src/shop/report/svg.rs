@@ -114,13 +114,31 @@ fn seconds_axis(out: &mut String, end_ms: f64, top: f64, bottom: f64) {
 
 /// Prints without trailing zeros.
 fn trim(value: f64) -> String {
-    let text = if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    let text = if value >= 100.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}")
+    };
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 /// Draws lines over time.
-pub(crate) fn line_chart(series: &[Series], bands: &[Band], end_ms: f64, unit: &str, scale: Scale) -> String {
-    let highest = series.iter().flat_map(|s| &s.points).map(|p| p.1).fold(0.0, f64::max);
+pub(crate) fn line_chart(
+    series: &[Series],
+    bands: &[Band],
+    end_ms: f64,
+    unit: &str,
+    scale: Scale,
+) -> String {
+    let highest = series
+        .iter()
+        .flat_map(|s| &s.points)
+        .map(|p| p.1)
+        .fold(0.0, f64::max);
     let top_value = nice(highest.max(1.0));
     let bottom = TOP + PLOT_HEIGHT;
     let y = |value: f64| {
@@ -147,9 +165,9 @@ pub(crate) fn line_chart(series: &[Series], bands: &[Band], end_ms: f64, unit: &
     seconds_axis(&mut out, end_ms, TOP, bottom);
     let ticks: Vec<f64> = match scale {
         Scale::Linear => (0..=4).map(|i| top_value * f64::from(i) / 4.0).collect(),
-        Scale::Log => {
-            std::iter::successors(Some(1.0), |v| Some(v * 10.0)).take_while(|v| *v <= top_value.max(10.0)).collect()
-        }
+        Scale::Log => std::iter::successors(Some(1.0), |v| Some(v * 10.0))
+            .take_while(|v| *v <= top_value.max(10.0))
+            .collect(),
     };
     for tick in ticks {
         let py = y(tick);
@@ -164,8 +182,11 @@ pub(crate) fn line_chart(series: &[Series], bands: &[Band], end_ms: f64, unit: &
         );
     }
     for line in series {
-        let path: Vec<String> =
-            line.points.iter().map(|(ms, value)| format!("{:.1},{:.1}", x(*ms, end_ms), y(*value))).collect();
+        let path: Vec<String> = line
+            .points
+            .iter()
+            .map(|(ms, value)| format!("{:.1},{:.1}", x(*ms, end_ms), y(*value)))
+            .collect();
         let _ = write!(
             out,
             r#"<polyline class="line {}" points="{}"><title>{}</title></polyline>"#,
@@ -183,7 +204,11 @@ pub(crate) fn line_chart(series: &[Series], bands: &[Band], end_ms: f64, unit: &
 pub(crate) fn legend<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let mut out = String::from(r#"<p class="legend">"#);
     for (name, class) in entries {
-        let _ = write!(out, r#"<span><i class="swatch {class}"></i>{}</span>"#, escape(name));
+        let _ = write!(
+            out,
+            r#"<span><i class="swatch {class}"></i>{}</span>"#,
+            escape(name)
+        );
     }
     out.push_str("</p>");
     out
@@ -193,7 +218,10 @@ pub(crate) fn legend<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> S
 pub(crate) fn timeline(rows: &[Row], end_ms: f64) -> String {
     #[allow(clippy::cast_precision_loss)] // a few dozen rows
     let bottom = TOP + ROW * rows.len() as f64;
-    let mut out = format!(r#"<svg viewBox="0 0 {WIDTH} {:.0}" role="img" aria-label="timeline">"#, bottom + AXIS);
+    let mut out = format!(
+        r#"<svg viewBox="0 0 {WIDTH} {:.0}" role="img" aria-label="timeline">"#,
+        bottom + AXIS
+    );
     seconds_axis(&mut out, end_ms, TOP, bottom);
     let mut top = TOP;
     for row in rows {
@@ -225,7 +253,8 @@ pub(crate) fn timeline(rows: &[Row], end_ms: f64) -> String {
 /// Draws a space–time diagram: a lane for each node, time downwards.
 ///
 /// Gaps in which nothing happens are folded, so that a wait of seconds does not hide the milliseconds around it.
-pub(crate) fn space_time(lanes: &[String], arrows: &[Arrow]) -> String {
+/// `marks_ms` are the instants that get a label, in order.
+pub(crate) fn space_time(lanes: &[String], arrows: &[Arrow], marks_ms: &[f64]) -> String {
     const STEP: f64 = 30.0;
     let mut instants: Vec<f64> = arrows.iter().flat_map(|a| [a.start_ms, a.end_ms]).collect();
     instants.sort_by(f64::total_cmp);
@@ -236,10 +265,13 @@ pub(crate) fn space_time(lanes: &[String], arrows: &[Arrow]) -> String {
         44.0 + index as f64 * STEP * 0.55
     };
     #[allow(clippy::cast_precision_loss)]
-    let lane_x = |lane: usize| LEFT * 0.7 + (WIDTH - LEFT) * (lane as f64 + 0.5) / lanes.len().max(1) as f64;
+    let lane_x =
+        |lane: usize| LEFT * 0.7 + (WIDTH - LEFT) * (lane as f64 + 0.5) / lanes.len().max(1) as f64;
     let bottom = y_of(f64::MAX) + 8.0;
-    let mut out =
-        format!(r#"<svg viewBox="0 0 {WIDTH} {:.0}" role="img" aria-label="space-time diagram">"#, bottom + 8.0);
+    let mut out = format!(
+        r#"<svg viewBox="0 0 {WIDTH} {:.0}" role="img" aria-label="space-time diagram">"#,
+        bottom + 8.0
+    );
     out.push_str(
         r#"<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse"><path d="M0,0 L8,4 L0,8 z" class="tip"/></marker></defs>"#,
     );
@@ -252,17 +284,25 @@ pub(crate) fn space_time(lanes: &[String], arrows: &[Arrow]) -> String {
         );
     }
     let mut last_tick = f64::MIN;
-    for instant in &instants {
+    for instant in marks_ms {
         let py = y_of(*instant);
         if py - last_tick >= 16.0 {
-            let _ =
-                write!(out, r#"<text class="tick" x="4" y="{:.1}">{} ms</text>"#, py + 4.0, trim(*instant));
+            let _ = write!(
+                out,
+                r#"<text class="tick" x="4" y="{:.1}">{} ms</text>"#,
+                py + 4.0,
+                trim(*instant)
+            );
             last_tick = py;
         }
     }
     for arrow in arrows {
-        let (x1, y1, x2, y2) =
-            (lane_x(arrow.from), y_of(arrow.start_ms), lane_x(arrow.to), y_of(arrow.end_ms));
+        let (x1, y1, x2, y2) = (
+            lane_x(arrow.from),
+            y_of(arrow.start_ms),
+            lane_x(arrow.to),
+            y_of(arrow.end_ms),
+        );
         if arrow.from == arrow.to {
             let _ = write!(
                 out,
@@ -297,7 +337,12 @@ mod tests {
     fn markup_in_labels_is_escaped() {
         let row = Row {
             label: "<script>".to_owned(),
-            spans: vec![Span { from_ms: 0.0, to_ms: 1.0, class: "f-kill", title: "a\"b".to_owned() }],
+            spans: vec![Span {
+                from_ms: 0.0,
+                to_ms: 1.0,
+                class: "f-kill",
+                title: "a\"b".to_owned(),
+            }],
         };
         let svg = timeline(&[row], 10.0);
         assert!(!svg.contains("<script>"));
@@ -306,21 +351,49 @@ mod tests {
 
     #[test]
     fn an_empty_run_still_draws_axes() {
-        let svg = line_chart(&[Series { name: "n", class: "a", points: vec![] }], &[], 0.0, "", Scale::Log);
+        let svg = line_chart(
+            &[Series {
+                name: "n",
+                class: "a",
+                points: vec![],
+            }],
+            &[],
+            0.0,
+            "",
+            Scale::Log,
+        );
         assert!(svg.contains("0 s") && svg.ends_with("</p>"));
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
     }
 
     #[test]
     fn axis_ends_are_round() {
-        assert_eq!([nice(0.0), nice(3.2), nice(97.0), nice(1_200.0)], [1.0, 5.0, 100.0, 2_000.0]);
+        assert_eq!(
+            [nice(0.0), nice(3.2), nice(97.0), nice(1_200.0)],
+            [1.0, 5.0, 100.0, 2_000.0]
+        );
     }
 
     #[test]
     fn a_long_wait_is_folded_in_the_space_time_diagram() {
-        let arrow = |start_ms, end_ms| Arrow { from: 0, to: 1, start_ms, end_ms, label: "m".to_owned(), class: "ok" };
-        let near = space_time(&["a".to_owned(), "b".to_owned()], &[arrow(0.0, 1.0), arrow(2.0, 3.0)]);
-        let far = space_time(&["a".to_owned(), "b".to_owned()], &[arrow(0.0, 1.0), arrow(9_000.0, 9_001.0)]);
+        let arrow = |start_ms, end_ms| Arrow {
+            from: 0,
+            to: 1,
+            start_ms,
+            end_ms,
+            label: "m".to_owned(),
+            class: "ok",
+        };
+        let near = space_time(
+            &["a".to_owned(), "b".to_owned()],
+            &[arrow(0.0, 1.0), arrow(2.0, 3.0)],
+            &[],
+        );
+        let far = space_time(
+            &["a".to_owned(), "b".to_owned()],
+            &[arrow(0.0, 1.0), arrow(9_000.0, 9_001.0)],
+            &[],
+        );
         let height = |svg: &str| svg.split('"').nth(1).map(str::to_owned);
         assert_eq!(height(&near), height(&far));
     }
