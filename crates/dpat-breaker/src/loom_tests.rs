@@ -192,7 +192,7 @@ fn loom_a_snapshot_is_never_torn() {
             retry_at: None,
             attempt: epoch,
             probes_in_flight: epoch,
-            share: 1.0,
+            share: 0,
         }
     }
     model(|| {

@@ -205,9 +205,9 @@ fn a_ramp_backs_off_on_error() {
     let mut driver = Driver::new(ramp);
     driver.run("ff_s_");
     assert_eq!(driver.run("a"), "R");
-    assert!((driver.machine.view().share - 0.5).abs() < 1e-9);
+    assert_eq!(driver.machine.view().share, WHOLE / 2);
     driver.run("F");
-    assert!((driver.machine.view().share - 0.25).abs() < 1e-9);
+    assert_eq!(driver.machine.view().share, WHOLE / 4);
     // The trip rules hold: the second failure in a row opens, as the second attempt.
     assert_eq!(driver.run("aaaF").chars().last(), Some('O'));
     assert_eq!(driver.machine.view().attempt, 2);
