@@ -7,12 +7,7 @@ use proptest::prelude::*;
 const SECOND: Duration = Duration::from_secs(1);
 const START: Instant = Instant::from_nanos(1_000_000_000_000);
 
-const RETRYABLE: Failure = Failure {
-    kind: FailureKind::Retryable,
-    effect: Effect::Unknown,
-    push_back: PushBack::None,
-    repeatable: true,
-};
+const RETRYABLE: Failure = Failure::retryable();
 
 fn plan() -> Plan {
     Plan {
@@ -42,34 +37,21 @@ fn decisions() {
         attempts: 1,
         ..plan()
     };
-    let final_failure = Failure {
-        kind: FailureKind::Final,
-        ..RETRYABLE
-    };
-    let not_done = Failure {
-        effect: Effect::NotDone,
-        ..RETRYABLE
-    };
-    let pushed = |push_back| Failure {
-        push_back,
-        ..RETRYABLE
-    };
-    let once = Failure {
-        repeatable: false,
-        ..RETRYABLE
-    };
+    let not_done = RETRYABLE.effect(Effect::NotDone);
+    let pushed = |push_back| RETRYABLE.push_back(push_back);
+    let once = RETRYABLE.repeatable(false);
     let table = [
         ("retryable", plan(), RETRYABLE, RetryAfter(SECOND, ())),
         (
             "timeout",
             plan(),
-            Failure::TIMED_OUT,
+            Failure::timed_out(),
             RetryAfter(SECOND, ()),
         ),
         (
             "final",
             plan(),
-            final_failure,
+            Failure::permanent(),
             Stop(StopReason::NotRetryable),
         ),
         ("last", one, RETRYABLE, Stop(StopReason::AttemptsExhausted)),
@@ -83,7 +65,7 @@ fn decisions() {
         (
             "timed out",
             not_idempotent,
-            Failure::TIMED_OUT,
+            Failure::timed_out(),
             Stop(StopReason::MayHaveHappened),
         ),
         (
@@ -133,10 +115,7 @@ fn retry_after_is_clamped() {
         max_retry_after: 5 * SECOND,
         ..plan()
     };
-    let failure = Failure {
-        push_back: PushBack::After(Duration::MAX),
-        ..RETRYABLE
-    };
+    let failure = RETRYABLE.push_back(PushBack::After(Duration::MAX));
     assert_eq!(
         decide(&mut machine(patient), START, failure),
         Decision::RetryAfter(5 * SECOND, ())
@@ -158,10 +137,7 @@ fn a_delay_that_ends_at_the_deadline_is_too_long() {
 #[test]
 fn the_budget_is_asked_last() {
     let mut asked = false;
-    let failure = Failure {
-        kind: FailureKind::Final,
-        ..RETRYABLE
-    };
+    let failure = Failure::permanent();
     let mut ask = || {
         asked = true;
         None::<()>
@@ -174,10 +150,7 @@ fn the_budget_is_asked_last() {
 
 #[test]
 fn the_effect_is_not_done_only_if_every_attempt_says_so() {
-    let not_done = Failure {
-        effect: Effect::NotDone,
-        ..RETRYABLE
-    };
+    let not_done = RETRYABLE.effect(Effect::NotDone);
     let mut clean = machine(plan());
     assert_eq!(clean.effect(), Effect::NotDone);
     decide(&mut clean, START, not_done);
