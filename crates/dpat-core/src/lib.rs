@@ -10,6 +10,9 @@ mod id;
 mod sync;
 mod time;
 
+#[cfg(test)]
+mod loom_tests;
+
 pub use backoff::{Backoff, BackoffError, Delays, Jitter};
 pub use clock::{
     AtomicHlc, CausalOrder, Hlc, HlcError, HlcTimestamp, LamportClock, LamportExhausted,
