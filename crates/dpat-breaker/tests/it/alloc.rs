@@ -52,3 +52,13 @@ fn a_window_takes_two_bytes_a_call() {
     let bytes = |config| dpat_testkit::allocated(|| Breaker::new(config)).1.bytes;
     assert_eq!(bytes(config(100_000)) - bytes(config(1_000)), 2 * 99_000);
 }
+
+#[test]
+fn a_time_window_holds_100_000_calls_in_the_space_of_100() {
+    let trip = Trip::failure_rate(0.5).over_time(60 * SECOND, 60);
+    let (breaker, _) = manual(Config::builder().trip_on(trip));
+    calls(&breaker, &"s".repeat(100));
+    let many = "s".repeat(99_900);
+    let ((), count) = allocations(|| calls(&breaker, &many));
+    assert_eq!((breaker.snapshot().trips()[0].calls, count), (100_000, 0));
+}

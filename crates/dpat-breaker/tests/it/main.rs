@@ -5,6 +5,7 @@ mod cancel;
 mod contract;
 mod faces;
 mod half_open;
+mod observe;
 mod policies;
 mod registry;
 mod states;
