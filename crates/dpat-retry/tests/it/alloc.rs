@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::future::ready;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Polls until it is ready; the future must wake itself.
 fn spin<F: Future>(future: F) -> F::Output {
@@ -25,7 +26,7 @@ fn a_retry_does_not_allocate() {
     let time = ManualTime::new();
     let default = Retry::default();
     let immediate = Retry::builder()
-        .backoff(Backoff::constant(SECOND * 0))
+        .backoff(Backoff::constant(Duration::ZERO))
         .budget(RetryBudget::traffic(1.0).unwrap())
         .build()
         .unwrap();

@@ -5,6 +5,7 @@ use dpat_core::{Class, Classify, Clock, Deadline, Effect, ManualTime, Sleep};
 use dpat_retry::timeout_on;
 use std::cell::Cell;
 use std::future::{pending, ready};
+use std::time::Duration;
 
 #[test]
 fn a_timeout_drops_the_future_and_tells_its_effect() {
@@ -46,7 +47,7 @@ fn what_is_ready_in_time_passes() {
 #[test]
 fn a_limit_of_zero_never_starts_the_future() {
     let time = ManualTime::new();
-    let error = run(&time, timeout_on(&time, SECOND * 0, ready(1))).unwrap_err();
+    let error = run(&time, timeout_on(&time, Duration::ZERO, ready(1))).unwrap_err();
     assert_eq!(error.effect(), Effect::NotDone);
 }
 
