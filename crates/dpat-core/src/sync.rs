@@ -19,7 +19,6 @@ macro_rules! const_fn {
         $visibility const fn $($rest)*
         #[cfg(all(dpat_loom, test))]
         $(#[$attribute])*
-        #[allow(clippy::missing_const_for_fn)]
         $visibility fn $($rest)*
     };
 }

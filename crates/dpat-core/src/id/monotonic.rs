@@ -169,21 +169,23 @@ impl Monotonic {
         }
     }
 
-    const_fn! {
-           /// Starts after `mark`, with nothing beyond it reserved.
-           pub(super) const fn after(mark: Wall, rules: Rules) -> Self {
-               let (last, reserved) = match rules.tick(mark) {
-                   // The whole of the mark's tick may have been used before.
-                   Some(tick) if tick < rules.tick_max => ((tick + 1) << rules.counter_bits, tick),
-                   Some(_) => {
-    let last = (rules.tick_max << rules.counter_bits) | rules.counter_max();
-    (last, rules.tick_max)
+    /// Starts after `mark`, with nothing beyond it reserved.
+    pub(super) fn after(mark: Wall, rules: Rules) -> Self {
+        let (last, reserved) = match rules.tick(mark) {
+            // The whole of the mark's tick may have been used before.
+            Some(tick) if tick < rules.tick_max => ((tick + 1) << rules.counter_bits, tick),
+            Some(_) => (
+                (rules.tick_max << rules.counter_bits) | rules.counter_max(),
+                rules.tick_max,
+            ),
+            None => (0, 0),
+        };
+        Self {
+            rules,
+            last: AtomicU64::new(last),
+            reserved: AtomicU64::new(reserved),
+        }
     }
-                   None => (0, 0),
-               };
-               Self { rules, last: AtomicU64::new(last), reserved: AtomicU64::new(reserved) }
-           }
-       }
 
     /// Gives the next tick and counter.
     // Relaxed: the word is the whole state, and nothing else is published through it. Every pair comes from the

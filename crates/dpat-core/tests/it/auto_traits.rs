@@ -28,3 +28,18 @@ fn ports_can_be_dyn() {
     let error: Box<dyn core::Classify> = Box::new(core::EpochExhausted);
     assert_eq!(error.class(), core::Class::Permanent);
 }
+
+#[test]
+fn types_are_small() {
+    fn bytes<T>() -> usize {
+        size_of::<T>()
+    }
+    assert_eq!([bytes::<core::Uuid7>(), bytes::<core::Ulid>()], [16, 16]);
+    assert_eq!(
+        [bytes::<core::Snowflake>(), bytes::<core::HlcTimestamp>()],
+        [8, 8]
+    );
+    assert_eq!([bytes::<core::Hlc>(), bytes::<core::AtomicHlc>()], [24, 24]);
+    assert!(bytes::<core::Uuid7Generator>() <= 100);
+    assert!(bytes::<core::SnowflakeGenerator>() <= 100);
+}
