@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use dpat_cases::shop;
 use dpat_cases::shop::config::{Config, Faults, Pattern};
+use dpat_cases::shop::view::View;
 
 use crate::lines::Lines;
+use crate::live::Live;
 use crate::output::{result, say};
 use crate::{INTERNAL, OK, USAGE, VIOLATED};
 
@@ -81,7 +83,11 @@ pub(crate) fn run(demo: &Demo) -> u8 {
         say(&format!("dpat: {error}"));
         return USAGE;
     }
-    let outcome = shop::run::block_on(config, &mut Lines::default());
+    let mut view: Box<dyn View> = match Live::new() {
+        Some(live) if !demo.json => Box::new(live),
+        _ => Box::new(Lines::default()),
+    };
+    let outcome = shop::run::block_on(config, view.as_mut());
     let record = match outcome {
         Ok(record) => record,
         Err(error) => {

@@ -3,6 +3,7 @@
 
 mod demo;
 mod lines;
+mod live;
 mod output;
 
 use std::process::ExitCode;
