@@ -1,7 +1,8 @@
 //! The cloneable handle and its permits; the only place that synchronises.
 
 use crate::machine::{
-    Admission, Choice, Entry, Gate, Machine, Prepared, Question, Refusal, Report, Transition,
+    Admission, Change, Choice, Entry, Gate, Machine, Prepared, Question, Refusal, Report,
+    Transition,
 };
 use crate::snapshot::{Cause, Published};
 use crate::sync::{AtomicU64, Lock, Padded};
@@ -228,7 +229,7 @@ impl<C: Clock> Breaker<C> {
 
     fn choose(&self, choice: Choice) {
         self.inner
-            .with_machine(|machine| ((), Some(machine.choose(choice))));
+            .with_machine(|machine| ((), machine.choose(choice)));
     }
 
     /// Says whether this is the only handle.
@@ -324,35 +325,34 @@ impl<C: Clock> Inner<C> {
 
     #[inline(never)]
     fn settle_counted(&self, admission: Admission, report: &Report, now: Instant) {
-        self.with_machine(|machine| machine.settle(admission, report, now));
+        self.with_machine(|machine| ((), machine.settle(admission, report, now)));
     }
 
     #[cold]
     fn release(&self, admission: Admission) {
-        self.with_machine(|machine| {
-            machine.release(admission);
-            ((), None)
-        });
+        self.with_machine(|machine| ((), machine.release(admission)));
     }
 
-    /// Runs one step of the machine, publishes, unlocks, and only then announces.
+    /// Runs one step of the machine, publishes what it changed, unlocks, and only then announces.
     ///
     /// `step` is ours: no code of the caller (clock, entropy, subscriber, open-time function) runs under the lock.
     #[inline]
-    fn with_machine<R>(&self, step: impl FnOnce(&mut Machine) -> (R, Option<Transition>)) -> R {
+    fn with_machine<R>(&self, step: impl FnOnce(&mut Machine) -> (R, Change)) -> R {
         let (result, transition, question) = {
             let mut machine = self.machine.lock();
-            let (result, transition) = step(&mut machine);
-            self.publish(&machine);
-            let question = match &transition {
-                Some(transition) if transition.to == State::Open => machine.question(),
-                _ => None,
-            };
-            (result, transition, question)
+            match step(&mut machine) {
+                (result, Change::None) => return result,
+                (result, Change::Counts) => {
+                    self.publish(&machine);
+                    return result;
+                }
+                (result, Change::State(transition)) => {
+                    self.publish(&machine);
+                    (result, transition, machine.question())
+                }
+            }
         };
-        if let Some(transition) = transition {
-            self.announce(&transition, question);
-        }
+        self.announce(&transition, question);
         result
     }
 

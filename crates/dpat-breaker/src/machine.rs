@@ -55,6 +55,23 @@ pub(crate) struct Transition {
     pub(crate) epoch: u64,
 }
 
+/// What an input has done to the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Nothing that can be seen from outside.
+    None,
+    /// The counts.
+    Counts,
+    /// The state.
+    State(Transition),
+}
+
+impl Change {
+    fn counts(changed: bool) -> Self {
+        if changed { Self::Counts } else { Self::None }
+    }
+}
+
 /// A function that has to be asked how long the breaker stays open, outside the lock.
 pub(crate) struct Question {
     pub(crate) function: OpenFunction,
@@ -203,13 +220,13 @@ impl Machine {
     }
 
     /// Decides about one call.
-    pub(crate) fn admit(
-        &mut self,
-        now: Instant,
-    ) -> (Result<Admission, Refusal>, Option<Transition>) {
+    pub(crate) fn admit(&mut self, now: Instant) -> (Result<Admission, Refusal>, Change) {
         let now = self.observe(now);
-        let transition = self.wake(now);
-        (self.decide(now), transition)
+        let change = match self.wake(now) {
+            Some(transition) => Change::State(transition),
+            None => Change::Counts,
+        };
+        (self.decide(now), change)
     }
 
     /// Makes the change of state that is due, if one is.
@@ -281,59 +298,51 @@ impl Machine {
         }
     }
 
-    /// Counts one result. Returns false if it came too late to count.
+    /// Counts one result, unless it comes too late.
     ///
     /// `now` may be [`Instant::MIN`] for a result that is a quick success while [`Gate::needs_now`] is off.
-    pub(crate) fn settle(
-        &mut self,
-        admission: Admission,
-        report: &Report,
-        now: Instant,
-    ) -> (bool, Option<Transition>) {
+    #[inline]
+    pub(crate) fn settle(&mut self, admission: Admission, report: &Report, now: Instant) -> Change {
         let now = self.observe(now);
         if admission.epoch != self.epoch {
-            return (false, None);
+            return Change::None;
         }
-        let failed = match report.verdict.outcome() {
-            Outcome::Ignored => {
-                self.release(admission);
-                return (true, None);
-            }
-            Outcome::Success => false,
-            Outcome::Failure => true,
-        };
-        let transition = match &mut self.phase {
+        if report.verdict.outcome() == Outcome::Ignored {
+            return self.release(admission);
+        }
+        match &mut self.phase {
             Phase::Closed => self.count(report, now),
-            Phase::MetricsOnly => {
-                self.count_without_tripping(report, now);
-                None
-            }
+            Phase::MetricsOnly => Change::counts(self.record(report, now)),
             Phase::Ramping(climb) => {
-                if failed && let Some(ramp) = &self.config.ramp {
+                let failed = report.verdict.outcome() == Outcome::Failure;
+                if let (true, Some(ramp)) = (failed, &self.config.ramp) {
                     climb.advance(ramp, now);
                     climb.back_off(ramp, now);
                 }
-                self.count(report, now)
+                match self.count(report, now) {
+                    Change::None => Change::counts(failed),
+                    change => change,
+                }
             }
-            Phase::HalfOpen(_) => self.judge(failed, report, now),
+            Phase::HalfOpen(_) => self.judge(report, now),
             // The epoch of these states admits nothing, or counts nothing.
-            Phase::Open { .. } | Phase::ForcedOpen | Phase::Disabled => None,
-        };
-        (true, transition)
+            Phase::Open { .. } | Phase::ForcedOpen | Phase::Disabled => Change::None,
+        }
     }
 
     /// Takes back a permit whose call was given up. Decides nothing.
-    pub(crate) fn release(&mut self, admission: Admission) {
-        if admission.epoch == self.epoch
-            && admission.probe
-            && let Phase::HalfOpen(probes) = &mut self.phase
-        {
-            probes.in_flight -= 1;
+    pub(crate) fn release(&mut self, admission: Admission) -> Change {
+        match &mut self.phase {
+            Phase::HalfOpen(probes) if admission.epoch == self.epoch && admission.probe => {
+                probes.in_flight -= 1;
+                Change::Counts
+            }
+            _ => Change::None,
         }
     }
 
     /// Changes the state by hand.
-    pub(crate) fn choose(&mut self, choice: Choice) -> Transition {
+    pub(crate) fn choose(&mut self, choice: Choice) -> Change {
         self.attempt = 0;
         self.delays = delays(&self.config);
         self.clear();
@@ -343,14 +352,15 @@ impl Machine {
             Choice::Disabled => Phase::Disabled,
             Choice::MetricsOnly => Phase::MetricsOnly,
         };
-        self.enter(phase, Cause::Manual)
+        Change::State(self.enter(phase, Cause::Manual))
     }
 
     /// Sets how long the open state of `epoch` lasts, if it still does.
     pub(crate) fn set_open_time(&mut self, epoch: u64, time: Duration) {
-        if self.epoch == epoch
-            && let Phase::Open { since, until, .. } = &mut self.phase
-        {
+        if self.epoch != epoch {
+            return;
+        }
+        if let Phase::Open { since, until, .. } = &mut self.phase {
             *until = *since + time.min(MAX_OPEN_TIME);
         }
     }
@@ -363,7 +373,7 @@ impl Machine {
         &mut self,
         mut prepared: Prepared,
         now: Instant,
-    ) -> (Prepared, Option<Transition>) {
+    ) -> (Prepared, Change) {
         let now = self.observe(now);
         for (new, old) in prepared.trackers.iter_mut().zip(&self.trackers) {
             new.adopt(old);
@@ -378,7 +388,8 @@ impl Machine {
             Phase::HalfOpen(_) => self.conclude(None, now),
             _ => None,
         };
-        (prepared, transition)
+        let change = transition.map_or(Change::Counts, Change::State);
+        (prepared, change)
     }
 
     /// Returns what the handle may decide by itself.
@@ -457,30 +468,38 @@ impl Machine {
         self.latest
     }
 
-    fn count(&mut self, report: &Report, now: Instant) -> Option<Transition> {
-        self.count_without_tripping(report, now);
+    #[inline]
+    fn count(&mut self, report: &Report, now: Instant) -> Change {
+        let changed = self.record(report, now);
         let failed = report.verdict.outcome() == Outcome::Failure;
         if !failed && report.elapsed <= self.limits.slow_above {
-            return None; // a quick success never trips
+            return Change::counts(changed); // a quick success never trips
         }
         let cause = self
             .trackers
             .iter()
-            .find_map(|tracker| tracker.trips(failed, report.elapsed))?;
-        Some(self.open(now, cause, report.verdict.requested_delay()))
-    }
-
-    fn count_without_tripping(&mut self, report: &Report, now: Instant) {
-        for tracker in &mut self.trackers {
-            tracker.record(report, now);
+            .find_map(|tracker| tracker.trips(failed, report.elapsed));
+        match cause {
+            Some(cause) => Change::State(self.open(now, cause, report.verdict.requested_delay())),
+            None => Change::counts(changed),
         }
     }
 
+    #[inline]
+    fn record(&mut self, report: &Report, now: Instant) -> bool {
+        let mut changed = false;
+        for tracker in &mut self.trackers {
+            changed |= tracker.record(report, now);
+        }
+        changed
+    }
+
     /// Counts a probe.
-    fn judge(&mut self, failed: bool, report: &Report, now: Instant) -> Option<Transition> {
-        let failed = failed || report.elapsed > self.limits.slow_above;
+    fn judge(&mut self, report: &Report, now: Instant) -> Change {
+        let failed =
+            report.verdict.outcome() == Outcome::Failure || report.elapsed > self.limits.slow_above;
         let Phase::HalfOpen(probes) = &mut self.phase else {
-            return None;
+            return Change::None;
         };
         probes.in_flight -= 1;
         probes.waiting_since = now;
@@ -490,6 +509,7 @@ impl Machine {
             probes.successes += 1;
         }
         self.conclude(report.verdict.requested_delay(), now)
+            .map_or(Change::Counts, Change::State)
     }
 
     /// Decides as soon as the remaining probes could not change the verdict.
@@ -509,6 +529,7 @@ impl Machine {
         }
     }
 
+    #[cold]
     fn open(&mut self, now: Instant, cause: Cause, requested: Option<Duration>) -> Transition {
         self.attempt = self.attempt.saturating_add(1);
         let mut time = match (&self.config.open_time.rule, &mut self.delays) {

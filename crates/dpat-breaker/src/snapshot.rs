@@ -264,10 +264,14 @@ impl Published {
 }
 
 /// Packs calls and hits, and the two weights scaled down together until they fit.
+#[inline]
 fn pack(sums: &Sums) -> (u64, u64) {
     const HALF: u64 = u32::MAX as u64;
     let counts = sums.calls.min(HALF) << 32 | sums.hits.min(HALF);
-    let excess = 32_u32.saturating_sub(sums.weight.leading_zeros());
+    let excess = match sums.weight {
+        0..=HALF => 0,
+        weight => 32 - weight.leading_zeros(),
+    };
     let weights = (sums.weight >> excess) << 32 | sums.hit_weight >> excess;
     (counts, weights)
 }

@@ -38,7 +38,7 @@ impl Sums {
     /// Returns the weighted share of hits; 0 for no calls.
     ///
     /// A division of integers below 2⁵³ is correctly rounded, so 7 of 100 is exactly the literal `0.07`.
-    #[allow(clippy::cast_precision_loss)]
+    #[allow(clippy::cast_precision_loss)] // a window would have to run for years to reach 2⁵³
     pub(crate) fn rate(&self) -> f64 {
         if self.weight == 0 {
             0.0
@@ -91,18 +91,28 @@ impl CountWindow {
         }
     }
 
-    pub(crate) fn push(&mut self, sample: Sample) {
-        let is_full = self.sums.calls == self.slots.len() as u64;
+    /// Adds a call and forgets the oldest one. Returns whether the sums have changed.
+    #[inline]
+    pub(crate) fn push(&mut self, sample: Sample) -> bool {
+        let is_full = self.is_full();
         let slot = &mut self.slots[self.head];
-        if is_full {
-            self.sums.subtract(Sample::unpack(*slot).into());
-        }
-        *slot = sample.pack();
-        self.sums.add(sample);
+        let forgotten = std::mem::replace(slot, sample.pack());
         self.head += 1;
         if self.head == self.slots.len() {
             self.head = 0;
         }
+        if is_full {
+            if forgotten == sample.pack() {
+                return false;
+            }
+            self.sums.subtract(Sample::unpack(forgotten).into());
+        }
+        self.sums.add(sample);
+        true
+    }
+
+    fn is_full(&self) -> bool {
+        self.sums.calls == self.slots.len() as u64
     }
 
     pub(crate) fn sums(&self) -> Sums {
@@ -111,9 +121,7 @@ impl CountWindow {
 
     /// Says whether another plain success would leave the window as it is, up to rotation.
     pub(crate) fn is_full_of_plain_successes(&self) -> bool {
-        self.sums.hits == 0
-            && self.sums.calls == self.slots.len() as u64
-            && self.sums.weight == self.sums.calls
+        self.sums.hits == 0 && self.is_full() && self.sums.weight == self.sums.calls
     }
 
     pub(crate) fn clear(&mut self) {

@@ -41,15 +41,31 @@ impl Tracker {
         }
     }
 
-    pub(super) fn record(&mut self, report: &Report, now: Instant) {
-        self.calls = self.calls.saturating_add(1).min(self.trip.minimum_calls);
+    /// Returns whether anything has changed that can be seen.
+    #[inline]
+    pub(super) fn record(&mut self, report: &Report, now: Instant) -> bool {
         let sample = self.sample(report);
-        match &mut self.memory {
-            Memory::Count(window) => window.push(sample),
-            Memory::Time(window) => window.push(now, sample),
-            Memory::Streak(failures) if sample.hit => *failures = failures.saturating_add(1),
-            Memory::Streak(failures) => *failures = 0,
+        let below_minimum = self.calls < self.trip.minimum_calls;
+        if below_minimum {
+            self.calls += 1;
         }
+        let changed = match &mut self.memory {
+            Memory::Count(window) => window.push(sample),
+            Memory::Time(window) => {
+                window.push(now, sample);
+                true
+            }
+            Memory::Streak(failures) => {
+                let before = *failures;
+                *failures = if sample.hit {
+                    before.saturating_add(1)
+                } else {
+                    0
+                };
+                *failures != before
+            }
+        };
+        changed || below_minimum
     }
 
     /// Says whether the rule opens the breaker now that such a call was recorded.
