@@ -7,14 +7,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::chaos::Do;
 use super::domain::{Item, OrderRecord, State, opening_stock};
 use super::driver::Sent;
+use super::journal::{self, Call, Entry as JournalEntry, Injected};
+use super::policy::{MINIMUM_CALLS, OPEN_TIME, PROBES};
 use super::record::{Check, FirstBad, Violation};
 use super::service::inventory::{HOLDS, STOCK};
 use super::service::payment::{Entry, Kind, LEDGER};
 use super::service::ports::{Peer, Read, Reply, Store, StoreError, Table, decode};
 use super::service::shipping::{SHIPMENTS, Shipment};
 use super::shell::redb;
+use super::supervisor::Outage;
 use super::workflow::ORDERS;
 
 /// The rows of all stores.
@@ -403,4 +407,142 @@ pub fn event_once(stores: &Stores) -> (Tally, u64) {
         }
     }
     (tally, lost)
+}
+
+/// What the journals of all nodes tell.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Every call that failed, and every call about an order that is watched.
+    pub calls: Vec<Call>,
+    /// Every fault of a single request.
+    pub faults: Vec<Injected>,
+}
+
+impl History {
+    /// Reads the journals.
+    ///
+    /// # Errors
+    /// Whatever the file system reports.
+    pub fn read(path: impl Fn(Peer) -> std::path::PathBuf) -> std::io::Result<Self> {
+        let mut history = Self::default();
+        for peer in Peer::ALL {
+            journal::read(&path(peer), |entry| match entry {
+                JournalEntry::Call(call) => history.calls.push(call),
+                JournalEntry::Fault(fault) => history.faults.push(fault),
+            })?;
+        }
+        Ok(history)
+    }
+}
+
+/// One lost request alone stops no order.
+#[must_use]
+pub fn transient_survived(stores: &Stores, history: &History) -> Tally {
+    let mut tally = Tally::new(
+        "transient_survived",
+        "every order whose only fault was one transient error is completed",
+        0,
+    );
+    let mut failures = BTreeMap::<&str, u32>::new();
+    for call in history.calls.iter().filter(|call| call.failed) {
+        *failures.entry(&call.order_id).or_default() += 1;
+    }
+    let mut errors = BTreeMap::<&str, (u32, &Injected)>::new();
+    for fault in &history.faults {
+        // A late answer that came in time is no fault to the order.
+        if fault.kind != Do::Latency.name() {
+            errors.entry(&fault.order_id).or_insert((0, fault)).0 += 1;
+        }
+    }
+    for (order_id, (count, fault)) in errors {
+        let only = count == 1 && failures.get(order_id) == Some(&1);
+        if !only || fault.kind != Do::Error.name() {
+            continue;
+        }
+        let record = stores.orders.get(order_id);
+        if record.is_some_and(|record| {
+            record
+                .reason
+                .is_some_and(super::domain::Reason::is_business)
+        }) {
+            continue;
+        }
+        tally.look();
+        let state = record.map(|record| record.state);
+        if state != Some(State::Completed) {
+            tally.bad(
+                1,
+                Some(order_id),
+                fault.at_us / 1_000,
+                format!(
+                    "one error at {} {}, and the order is {}",
+                    fault.target,
+                    fault.step.name(),
+                    state.map_or("rejected", State::name)
+                ),
+            );
+        }
+    }
+    tally
+}
+
+/// A service that is away is left in peace.
+///
+/// Counted for the caller that disturbs most: the calls that it sent and that failed, after the first
+/// [`MINIMUM_CALLS`] failures of the outage were known to it. A breaker lets [`PROBES`] through each time its open time
+/// ends.
+#[must_use]
+pub fn spared_calls(history: &History, outages: &[Outage]) -> Tally {
+    let says = "calls to a service that is away, after the caller's first failures, stay within the breaker's probes";
+    let mut worst = Tally::new("spared_calls", says, u64::from(PROBES));
+    let mut worst_excess = None;
+    let mut looked_at = 0;
+    for outage in outages {
+        let length = outage.until_us.saturating_sub(outage.from_us);
+        let open_us = u64::try_from(OPEN_TIME.as_micros()).unwrap_or(u64::MAX);
+        let limit = u64::from(PROBES) * (length / open_us + 1);
+        let mut callers = BTreeMap::<(Peer, u32), Vec<&Call>>::new();
+        for call in &history.calls {
+            let within = call.start_us >= outage.from_us && call.start_us < outage.until_us;
+            if call.to == outage.peer && call.failed && within {
+                let caller = callers.entry((call.from, call.incarnation)).or_default();
+                caller.push(call);
+            }
+        }
+        for calls in callers.values_mut() {
+            looked_at += 1;
+            calls.sort_by_key(|call| call.end_us);
+            let known = calls.iter().enumerate().find(|(number, call)| {
+                *number + 1 >= MINIMUM_CALLS as usize && call.streak >= MINIMUM_CALLS
+            });
+            let Some((_, known)) = known else { continue };
+            let known_us = known.end_us;
+            let mut later: Vec<&&Call> = calls
+                .iter()
+                .filter(|call| call.start_us > known_us)
+                .collect();
+            later.sort_by_key(|call| call.start_us);
+            let count = later.len() as u64;
+            let excess = i128::from(count) - i128::from(limit);
+            if worst_excess.is_some_and(|worst| worst >= excess) {
+                continue;
+            }
+            worst_excess = Some(excess);
+            worst = Tally::new("spared_calls", says, limit);
+            let first = usize::try_from(limit)
+                .ok()
+                .and_then(|limit| later.get(limit));
+            match first {
+                Some(call) => worst.bad(
+                    count,
+                    Some(&call.order_id),
+                    call.start_us / 1_000,
+                    format!("{} calls {} although it is away", call.from, call.to),
+                ),
+                None => worst.check.count = count,
+            }
+        }
+    }
+    worst.check.looked_at = looked_at;
+    worst
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::chaos::Script;
+
 /// A pattern that can be left out, to see what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -63,6 +65,8 @@ pub enum Faults {
     Seeded,
     /// No faults.
     None,
+    /// A plan given.
+    Script(Script),
 }
 
 /// What to run.

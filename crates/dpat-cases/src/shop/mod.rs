@@ -1,11 +1,14 @@
 //! The order platform: gateway, order, inventory, payment and shipping, each with a port and a store of its own.
 
+pub mod chaos;
 pub mod check;
 pub mod config;
 pub mod domain;
 pub mod driver;
 pub mod generator;
 pub mod idempotency;
+pub mod input;
+pub mod journal;
 pub mod node;
 pub mod outbox;
 pub mod policy;
@@ -14,6 +17,8 @@ pub mod report;
 pub mod run;
 pub mod service;
 pub mod shell;
+pub mod story;
+pub mod supervisor;
 pub mod view;
 pub mod work;
 pub mod workflow;

@@ -1,30 +1,32 @@
 //! One service with its shell: in a thread of this process, or as a process of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use dpat_core::{Backoff, BackoffError, Entropy, Jitter, SplitMix64, Wall};
+use dpat_core::{Backoff, BackoffError, Clock, Entropy, Jitter, SplitMix64, Wall};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
+use super::chaos::{Do, Script};
 use super::config::{Config, Pattern};
 use super::idempotency::Memory;
-use super::policy::Policy;
+use super::journal::{Entry, Injected, Journal};
+use super::policy::{Caller, Policy, PolicyError, Use};
 use super::service::gateway::Gateway;
 use super::service::inventory::Inventory;
 use super::service::order::{OrderConfig, OrderService};
 use super::service::payment::Payment;
-use super::service::ports::{Env, Peer, Service, StoreError};
+use super::service::ports::{Env, Peer, Service, Step, StoreError};
 use super::service::shipping::Shipping;
 use super::shell::http::{HttpTransport, ServeError, Server};
 use super::shell::redb::{self, RedbStore};
 use super::shell::time::RunTime;
-use super::workflow::FlowConfig;
+use super::workflow::{FlowConfig, micros};
 
 /// Everything that a node must know to start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,12 +37,27 @@ pub struct NodeConfig {
     pub ports: BTreeMap<Peer, u16>,
     /// The file of the store.
     pub store: PathBuf,
+    /// The file of the journal.
+    pub journal: PathBuf,
     /// Start of the run by the wall clock, in nanoseconds since 1970.
     pub epoch_ns: u64,
     /// Counts the starts of this service, from 0.
     pub incarnation: u32,
     /// The run.
     pub run: Config,
+    /// The faults.
+    pub script: Script,
+    /// The orders of which everything is written down.
+    pub watched: BTreeSet<String>,
+}
+
+/// Why a node stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// It came to a point where the script kills it.
+    Died,
 }
 
 /// A node that could not go on.
@@ -69,26 +86,40 @@ pub enum NodeError {
     /// A constant of this program is wrong.
     #[error("backoff: {0}")]
     Backoff(#[from] BackoffError),
+    /// A constant of the policy is wrong.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
 }
 
-/// What the services of this process touch.
+/// How a node dies in the middle of its work.
+#[derive(Debug)]
+struct Death {
+    script: Script,
+    severed: Arc<AtomicBool>,
+    dead: AtomicBool,
+    died: Notify,
+}
+
+/// What the service of this node touches.
 #[derive(Clone, Debug)]
 struct NodeEnv {
     time: RunTime,
-    transport: Policy<HttpTransport>,
+    transport: Policy<HttpTransport, RunTime>,
     store: RedbStore,
     entropy: Arc<SplitMix64>,
+    death: Arc<Death>,
+    journal: Journal,
 }
 
 impl Env for NodeEnv {
     type Time = RunTime;
-    type Transport = Policy<HttpTransport>;
+    type Transport = Policy<HttpTransport, RunTime>;
     type Store = RedbStore;
 
     fn time(&self) -> &RunTime {
         &self.time
     }
-    fn transport(&self) -> &Policy<HttpTransport> {
+    fn transport(&self) -> &Self::Transport {
         &self.transport
     }
     fn store(&self) -> &RedbStore {
@@ -97,10 +128,27 @@ impl Env for NodeEnv {
     fn entropy(&self) -> &dyn Entropy {
         &*self.entropy
     }
-    async fn at_point(&self, _point: &'static str, _order_id: &str) {}
+    async fn at_point(&self, point: &'static str, order_id: &str) {
+        if let Some(away) = self.death.script.dies_at(point, order_id) {
+            self.journal.record(&Entry::Fault(Injected {
+                at_us: micros(self.time.now()),
+                target: Peer::Order,
+                kind: Do::Kill.name().to_owned(),
+                order_id: order_id.to_owned(),
+                step: Step::Ship,
+                attempt: 0,
+                duration_us: u64::try_from(away.as_micros()).ok(),
+            }));
+            self.death.dead.store(true, Ordering::Release);
+            self.death.severed.store(true, Ordering::Release);
+            self.death.died.notify_one();
+            // Nothing of this node runs any more.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
-/// Runs a node on the current thread until `stop` resolves or it breaks.
+/// Runs a node on the current thread until `stop` resolves, it dies by script, or it breaks.
 ///
 /// Setting `severed` before `stop` makes it a kill: nothing reaches the store any more, and connections are closed
 /// in whatever state they are.
@@ -112,7 +160,7 @@ pub fn run(
     prometheus: Option<PrometheusHandle>,
     severed: Arc<AtomicBool>,
     stop: impl Future<Output = ()>,
-) -> Result<(), NodeError> {
+) -> Result<Ended, NodeError> {
     let peer = config.peer;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -120,40 +168,75 @@ pub fn run(
         .map_err(|source| NodeError::Start { peer, source })?;
     let store_error = |source| NodeError::Store { peer, source };
     let (store, owner) = redb::open(&config.store, Arc::clone(&severed)).map_err(store_error)?;
+    let death = Arc::new(Death {
+        script: config.script.clone(),
+        severed: Arc::clone(&severed),
+        dead: AtomicBool::new(false),
+        died: Notify::new(),
+    });
     let result = runtime.block_on(async {
         tokio::select! {
-            result = serve(config, prometheus, store) => result,
-            () = stop => Ok(()),
+            biased;
+            () = death.died.notified() => Ok(Ended::Died),
+            () = stop => Ok(Ended::Stopped),
+            result = serve(config, prometheus, store, Arc::clone(&death)) => result,
         }
     });
     // Closes every socket and drops every task, and with them the last handles to the store.
     drop(runtime);
     let closed = owner.join().map_err(store_error);
-    if severed.load(Ordering::Acquire) {
-        return Ok(());
+    if death.dead.load(Ordering::Acquire) {
+        // Whatever else broke at the same moment.
+        return Ok(Ended::Died);
     }
-    result.and(closed)
+    if severed.load(Ordering::Acquire) {
+        // What broke while the node was being killed is no news.
+        return Ok(result.unwrap_or(Ended::Stopped));
+    }
+    let ended = result?;
+    closed.map(|()| ended)
 }
 
 async fn serve(
     config: NodeConfig,
     prometheus: Option<PrometheusHandle>,
     store: RedbStore,
-) -> Result<(), NodeError> {
+    death: Arc<Death>,
+) -> Result<Ended, NodeError> {
+    let peer = config.peer;
     let time = RunTime::since(Wall::from_nanos(config.epoch_ns));
-    let label = format!("{}#{}", config.peer, config.incarnation);
+    let label = format!("{peer}#{}", config.incarnation);
+    let journal =
+        Journal::open(&config.journal).map_err(|source| NodeError::Start { peer, source })?;
+    let uses = Use {
+        breaker: config.run.uses(Pattern::Breaker),
+        retry: config.run.uses(Pattern::Retry),
+        budget: true,
+    };
+    let caller = Caller {
+        peer: Some(peer),
+        incarnation: config.incarnation,
+        journal: journal.clone(),
+        watched: Arc::new(config.watched.clone()),
+    };
+    let transport = HttpTransport::new(config.ports.clone(), time);
+    let policy = Policy::new(transport, time, uses, caller)?;
     let env = NodeEnv {
         time,
-        transport: Policy::new(HttpTransport::new(config.ports.clone(), time)),
+        transport: policy.clone(),
         store,
         entropy: Arc::new(SplitMix64::stream(config.run.seed, &label)),
+        death,
+        journal: journal.clone(),
     };
     let shell = Shell {
         config: &config,
         time,
         prometheus,
+        policy,
+        journal,
     };
-    match config.peer {
+    match peer {
         Peer::Gateway => shell.serve(Gateway::new(env)).await,
         Peer::Order => {
             let order = order_config(&config.run)?;
@@ -176,10 +259,12 @@ struct Shell<'c> {
     config: &'c NodeConfig,
     time: RunTime,
     prometheus: Option<PrometheusHandle>,
+    policy: Policy<HttpTransport, RunTime>,
+    journal: Journal,
 }
 
 impl Shell<'_> {
-    async fn serve(self, service: impl Service) -> Result<(), NodeError> {
+    async fn serve(self, service: impl Service) -> Result<Ended, NodeError> {
         let peer = self.config.peer;
         let server = Server {
             peer,
@@ -187,8 +272,12 @@ impl Shell<'_> {
             service,
             time: self.time,
             prometheus: self.prometheus,
+            policy: self.policy,
+            script: self.config.script.clone(),
+            journal: self.journal,
         };
-        Ok(server.run().await?)
+        server.run().await?;
+        Ok(Ended::Stopped)
     }
 }
 
@@ -213,7 +302,7 @@ fn order_config(run: &Config) -> Result<OrderConfig, BackoffError> {
 /// A node in a thread of this process.
 #[derive(Debug)]
 pub struct LocalNode {
-    thread: JoinHandle<Result<(), NodeError>>,
+    thread: JoinHandle<Result<Ended, NodeError>>,
     stop: oneshot::Sender<()>,
     severed: Arc<AtomicBool>,
 }
@@ -258,26 +347,22 @@ impl LocalNode {
     /// Kills the node: its tasks, its sockets, and its store without a clean close.
     pub async fn kill(self) {
         self.severed.store(true, Ordering::Release);
-        // Its own fault if it stopped before.
-        let _: Result<(), NodeError> = self.end().await;
+        // If it broke just before, it is dead all the same.
+        let _ = self.stop().await;
     }
 
-    /// Stops the node and closes its store.
+    /// Stops the node and closes its store; or learns how it ended before.
     ///
     /// # Errors
     /// Whatever stopped it earlier.
-    pub async fn stop(self) -> Result<(), NodeError> {
-        self.end().await
-    }
-
-    async fn end(self) -> Result<(), NodeError> {
+    pub async fn stop(self) -> Result<Ended, NodeError> {
         let Self { thread, stop, .. } = self;
         drop(stop);
         // Joining blocks, shortly.
         match tokio::task::spawn_blocking(move || thread.join()).await {
             Ok(Ok(result)) => result,
             // A panic has been printed by its thread.
-            _ => Ok(()),
+            _ => Ok(Ended::Died),
         }
     }
 }

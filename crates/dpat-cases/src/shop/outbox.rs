@@ -17,6 +17,7 @@ use super::service::ports::{
     encode,
 };
 use super::work::WorkQueue;
+use super::workflow::ATTEMPTS_PER_TRY;
 
 /// Events: `event_id` → event.
 pub const OUTBOX: Table = Table("outbox");
@@ -96,15 +97,16 @@ impl<E: Env> Relay<E> {
         Ok(())
     }
 
-    /// Sends one event once, past any outbox.
+    /// Sends one event once, past any outbox; `attempt` counts the sendings before.
     ///
     /// Returns whether it is known to have arrived.
-    pub async fn send(&self, event: &OrderCompleted) -> bool {
+    pub async fn send(&self, event: &OrderCompleted, attempt: u32) -> bool {
         let Ok(body) = encode(event) else {
             return false;
         };
         let deadline = Deadline::after(self.env.time().now(), self.attempt_timeout);
-        let request = Request::new(Step::Ship, &event.order_id, Bytes::from(body));
+        let mut request = Request::new(Step::Ship, &event.order_id, Bytes::from(body));
+        request.attempt = attempt;
         let answer = self
             .env
             .transport()
@@ -133,7 +135,9 @@ impl<E: Env> Relay<E> {
 
     async fn deliver(&self, event: OrderCompleted) -> Result<(), StoreError> {
         let mut delays = self.backoff.delays();
-        while !self.send(&event).await {
+        let mut attempt = 0_u32;
+        while !self.send(&event, attempt).await {
+            attempt = attempt.saturating_add(ATTEMPTS_PER_TRY);
             let delay = delays.next_delay(self.env.entropy());
             self.env.time().sleep(delay).await;
         }

@@ -2,35 +2,40 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use dpat_core::{Clock, Entropy, Instant, Sleep, SystemEntropy, TokioTime, Wall};
+use dpat_core::{Clock, Entropy, Instant, Sleep, SystemEntropy, TokioTime};
 use tempfile::TempDir;
 
-use super::check::{self, Findings, Stores};
-use super::config::{Config, ConfigError};
+use super::chaos::{self, Do, Script};
+use super::check::{self, Findings, History, Stores};
+use super::config::{Config, ConfigError, Faults, Pattern};
 use super::driver::{self, Progress, Sent, histogram, percentile_ms};
 use super::generator::Generator;
-use super::node::{LocalNode, NodeConfig, NodeError};
-use super::policy::Policy;
-use super::record::{Outcome, RunRecord, Sample, Verdict};
+use super::policy::{Policy, PolicyError};
+use super::record::{BreakerSample, FaultEvent, Outcome, RunRecord, Sample, Verdict};
 use super::report;
 use super::service::ports::{Gauges, Peer, Reply, StoreError};
 use super::shell::http::{HttpTransport, Status};
 use super::shell::time::RunTime;
+use super::story;
+use super::supervisor::{Deeds, Outage, Plan, Supervisor, SupervisorError};
 use super::view::View;
+use super::workflow::micros;
+use crate::sync::Mutex;
 
-/// How long the services may take to answer at the start.
-const READY_WAIT: Duration = Duration::from_secs(20);
 /// How long the orders may stand still at the end, before the run gives up on them.
 const STALLED: Duration = Duration::from_secs(30);
 /// How often the view sees a sample.
 const TICK: Duration = Duration::from_millis(250);
+/// How many ticks make a sample that is kept.
+const TICKS_A_SAMPLE: u64 = 4;
 /// How long a service may take to tell its numbers.
-const STATUS_WAIT: Duration = Duration::from_secs(1);
+const STATUS_WAIT: Duration = Duration::from_millis(500);
+/// Time between the start of the nodes and the first order.
+const LEAD: Duration = Duration::from_millis(20);
 
 /// A run that came to no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -41,15 +46,10 @@ pub enum RunError {
     Config(#[from] ConfigError),
     /// A node broke.
     #[error(transparent)]
-    Node(#[from] NodeError),
-    /// A service did not become ready.
-    #[error("{peer} is not ready after {wait:?}")]
-    NotReady {
-        /// Which service.
-        peer: Peer,
-        /// How long it had.
-        wait: Duration,
-    },
+    Supervisor(#[from] SupervisorError),
+    /// A constant of the policy is wrong.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The stores cannot be read afterwards.
     #[error("check: {0}")]
     Check(#[from] StoreError),
@@ -88,190 +88,244 @@ pub fn block_on(config: Config, view: &mut dyn View) -> Result<RunRecord, RunErr
 /// Dropping the future stops the nodes.
 pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunError> {
     config.validate()?;
-    let mut cluster = Cluster::start(config.clone()).await?;
-    view.started(&config);
-    let time = cluster.time;
-    let start = time.now() + Duration::from_millis(20);
-    let progress = Arc::new(Progress::default());
-    let mut watch = Watch {
-        progress: Arc::clone(&progress),
-        samples: Vec::new(),
-        gauges: Gauges::default(),
-        ticks: 0,
-    };
-
-    let orders = Generator::new(&config);
-    let customer = Policy::new(cluster.transport.clone());
-    let mut driving = std::pin::pin!(driver::drive(orders, customer, time, start, progress));
-    let sent = loop {
-        tokio::select! {
-            sent = &mut driving => break sent,
-            () = time.sleep(TICK) => watch.tick(&cluster, view).await,
+    let folder = TempDir::with_prefix("dpat-shop-").map_err(io("temporary folder"))?;
+    let script = match &config.faults {
+        Faults::None => Script::none(),
+        Faults::Script(script) => script.clone(),
+        Faults::Seeded => {
+            let orders = Generator::new(&config).map(|planned| planned.order);
+            chaos::seeded(&config, orders, config.orders)
         }
     };
-    drain(&cluster, &mut watch, view).await;
-    watch.tick(&cluster, view).await;
-    cluster.stop().await?;
+    let watched = story::watch(
+        &script,
+        Generator::new(&config).map(|planned| planned.order),
+    );
+    let epoch = TokioTime.wall();
+    let plan = Plan {
+        run: config.clone(),
+        script,
+        watched,
+        ports: free_ports().map_err(io("loopback ports"))?,
+        folder: folder.path().to_owned(),
+        epoch,
+    };
+    let time = RunTime::since(epoch);
+    let deeds = Arc::new(Mutex::new(Deeds::default()));
+    let mut supervisor = Supervisor::new(plan.clone(), time, None, Arc::clone(&deeds));
+    supervisor.start().await?;
+    view.started(&config);
 
-    let stores = Stores::read(|peer| cluster.store(peer))?;
-    let record = conclude(config, &stores, &sent, watch.samples)?;
+    let progress = Arc::new(Progress::default());
+    let watch = Watch {
+        time,
+        pages: HttpTransport::new(plan.ports.clone(), time),
+        progress: Arc::clone(&progress),
+        deeds: Arc::clone(&deeds),
+        hangs: hangs(&plan.script),
+        samples: Vec::new(),
+        faults_seen: 0,
+        status: BTreeMap::new(),
+        done: Done::default(),
+        ticks: 0,
+    };
+    let finished = AtomicBool::new(false);
+    let customers = async {
+        let result = attend(&config, time, &plan, progress, watch, view).await;
+        finished.store(true, Ordering::Release);
+        result
+    };
+    let supervision = async { Ok(supervisor.run(&finished).await?) };
+    let ((sent, samples), ()) = tokio::try_join!(customers, supervision)?;
+    supervisor.stop().await?;
+
+    let evidence = Evidence {
+        stores: Stores::read(|peer| plan.store(peer))?,
+        history: History::read(|peer| plan.journal(peer)).map_err(io("journal"))?,
+        sent,
+        samples,
+    };
+    let record = {
+        let deeds = deeds.lock();
+        conclude(&plan, &evidence, &deeds)
+    };
+    if let Some(path) = &config.report {
+        report::write(&record, path).map_err(io("report"))?;
+    }
     view.finished(&record);
     Ok(record)
 }
 
-/// Waits until every accepted order is terminal and every event delivered, or nothing moves any more.
-async fn drain(cluster: &Cluster, watch: &mut Watch, view: &mut dyn View) {
-    let time = cluster.time;
-    let mut moved = time.now();
-    let mut before = None;
-    loop {
-        watch.tick(cluster, view).await;
-        let gauges = cluster.gauges().await;
-        if let Some(gauges) = gauges {
-            if gauges.open == 0 && gauges.outbox == 0 {
-                return;
-            }
+/// Sends the orders, waits until all are done, and watches meanwhile.
+async fn attend(
+    config: &Config,
+    time: RunTime,
+    plan: &Plan,
+    progress: Arc<Progress>,
+    mut watch: Watch,
+    view: &mut dyn View,
+) -> Result<(Vec<Sent>, Vec<Sample>), RunError> {
+    let transport = HttpTransport::new(plan.ports.clone(), time);
+    let customer = Policy::for_customers(transport, time, config.uses(Pattern::Retry))?;
+    let start = time.now() + LEAD;
+    let orders = Generator::new(config);
+    let mut driving = std::pin::pin!(driver::drive(orders, customer, time, start, progress));
+    let sent = loop {
+        tokio::select! {
+            sent = &mut driving => break sent,
+            () = time.sleep(TICK) => watch.tick(view).await,
         }
-        if gauges != before {
-            before = gauges;
-            moved = time.now();
-        } else if time.now().since(moved) > STALLED {
-            view.note("nothing moves any more; giving up on what is open");
-            return;
+    };
+    watch.drain(view).await;
+    watch.tick(view).await;
+    Ok((sent, watch.samples))
+}
+
+/// Returns the hangs of a script as outages, the next one last.
+fn hangs(script: &Script) -> Vec<Outage> {
+    let mut hangs: Vec<Outage> = script
+        .timed(Do::Hang)
+        .map(|(at_us, op)| Outage {
+            peer: op.node,
+            from_us: at_us,
+            until_us: at_us.saturating_add(op.for_us.unwrap_or(0)),
+        })
+        .collect();
+    hangs.sort_by_key(|outage| std::cmp::Reverse(outage.from_us));
+    hangs
+}
+
+fn hang_event(outage: &Outage) -> FaultEvent {
+    FaultEvent {
+        at_ms: outage.from_us / 1_000,
+        target: outage.peer,
+        kind: Do::Hang.name().to_owned(),
+        duration_ms: Some((outage.until_us - outage.from_us) / 1_000),
+        order_id: None,
+    }
+}
+
+/// Orders that became terminal, over all starts of the order service.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    before: Gauges,
+    now: Gauges,
+}
+
+impl Done {
+    fn update(&mut self, gauges: Gauges) {
+        // A service that has started anew counts from zero.
+        if gauges.completed < self.now.completed || gauges.compensated < self.now.compensated {
+            self.before.completed += self.now.completed;
+            self.before.compensated += self.now.compensated;
         }
-        time.sleep(Duration::from_millis(50)).await;
+        self.now = gauges;
     }
 }
 
 /// Takes the samples.
 struct Watch {
+    time: RunTime,
+    pages: HttpTransport,
     progress: Arc<Progress>,
+    deeds: Arc<Mutex<Deeds>>,
+    hangs: Vec<Outage>,
     samples: Vec<Sample>,
-    gauges: Gauges,
+    faults_seen: usize,
+    status: BTreeMap<Peer, Status>,
+    done: Done,
     ticks: u64,
 }
 
 impl Watch {
-    async fn tick(&mut self, cluster: &Cluster, view: &mut dyn View) {
-        if let Some(gauges) = cluster.gauges().await {
-            self.gauges = gauges;
+    async fn tick(&mut self, view: &mut dyn View) {
+        for peer in [Peer::Gateway, Peer::Order] {
+            self.ask(peer).await;
         }
-        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        self.announce(view);
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let accepted = load(&self.progress.accepted);
         let (p50_ms, p99_ms) = self.progress.total();
+        let breakers: Vec<BreakerSample> = self
+            .status
+            .values()
+            .flat_map(|status| status.breakers.iter().cloned())
+            .collect();
         let mut sample = Sample {
-            at_ms: super::workflow::micros(cluster.time.now()) / 1_000,
+            at_ms: micros(self.time.now()) / 1_000,
             accepted,
-            completed: self.gauges.completed,
-            compensated: self.gauges.compensated,
+            completed: self.done.before.completed + self.done.now.completed,
+            compensated: self.done.before.compensated + self.done.now.compensated,
             unanswered: load(&self.progress.sent)
                 .saturating_sub(accepted + load(&self.progress.rejected)),
-            in_flight: self.gauges.open,
+            in_flight: self.done.now.open,
             p50_ms,
             p99_ms,
-            breakers: Vec::new(),
-            outbox: self.gauges.outbox,
+            breakers,
+            outbox: self.done.now.outbox,
         };
         view.sample(&sample);
         self.ticks += 1;
-        if self.ticks % 4 == 0 {
+        if self.ticks % TICKS_A_SAMPLE == 0 {
             (sample.p50_ms, sample.p99_ms) = self.progress.take_second();
             self.samples.push(sample);
         }
     }
-}
 
-/// The running services.
-struct Cluster {
-    nodes: BTreeMap<Peer, LocalNode>,
-    folder: TempDir,
-    time: RunTime,
-    transport: HttpTransport,
-}
+    /// Asks a service for its numbers; an old answer stands if there is no new one.
+    async fn ask(&mut self, peer: Peer) -> Option<Status> {
+        let page = self.pages.get(peer, "/status", STATUS_WAIT).await;
+        let status: Status = serde_json::from_slice(&page.ok()?).ok()?;
+        if peer == Peer::Order {
+            self.done.update(status.gauges);
+        }
+        self.status.insert(peer, status.clone());
+        Some(status)
+    }
 
-impl Cluster {
-    async fn start(run: Config) -> Result<Self, RunError> {
-        let folder = TempDir::with_prefix("dpat-shop-").map_err(io("temporary folder"))?;
-        let ports = free_ports().map_err(io("loopback ports"))?;
-        let epoch = TokioTime.wall();
-        let time = RunTime::since(epoch);
-        let transport = HttpTransport::new(ports.clone(), time);
-        let mut cluster = Self {
-            nodes: BTreeMap::new(),
-            folder,
-            time,
-            transport,
+    /// Tells the view of kills and hangs that have begun.
+    fn announce(&mut self, view: &mut dyn View) {
+        let new: Vec<FaultEvent> = {
+            let deeds = self.deeds.lock();
+            let new = deeds.faults.get(self.faults_seen..).unwrap_or_default();
+            new.to_vec()
         };
-        for peer in Peer::ALL {
-            let config = cluster.node_config(peer, &ports, epoch, &run);
-            cluster.nodes.insert(peer, LocalNode::start(config, None)?);
+        self.faults_seen += new.len();
+        for fault in &new {
+            view.fault(fault);
         }
-        for peer in Peer::ALL {
-            cluster.await_ready(peer).await?;
-        }
-        Ok(cluster)
-    }
-
-    fn node_config(
-        &self,
-        peer: Peer,
-        ports: &BTreeMap<Peer, u16>,
-        epoch: Wall,
-        run: &Config,
-    ) -> NodeConfig {
-        NodeConfig {
-            peer,
-            ports: ports.clone(),
-            store: self.store(peer),
-            epoch_ns: epoch.as_nanos(),
-            incarnation: 0,
-            run: run.clone(),
-        }
-    }
-
-    fn store(&self, peer: Peer) -> PathBuf {
-        self.folder.path().join(format!("{peer}.redb"))
-    }
-
-    async fn await_ready(&mut self, peer: Peer) -> Result<(), RunError> {
-        let give_up = self.time.now() + READY_WAIT;
-        while self.time.now() < give_up {
-            let page = self.transport.get(peer, "/health/ready", STATUS_WAIT).await;
-            if page.is_ok() {
-                return Ok(());
-            }
-            if self.nodes.get(&peer).is_some_and(LocalNode::is_finished) {
-                if let Some(node) = self.nodes.remove(&peer) {
-                    node.stop().await?;
-                }
+        let now_us = micros(self.time.now());
+        while let Some(outage) = self.hangs.last().copied() {
+            if outage.from_us > now_us {
                 break;
             }
-            self.time.sleep(Duration::from_millis(5)).await;
+            self.hangs.pop();
+            view.fault(&hang_event(&outage));
         }
-        Err(RunError::NotReady {
-            peer,
-            wait: READY_WAIT,
-        })
     }
 
-    /// Returns the numbers of the order service, if it answers.
-    async fn gauges(&self) -> Option<Gauges> {
-        let page = self
-            .transport
-            .get(Peer::Order, "/status", STATUS_WAIT)
-            .await;
-        let status: Status = serde_json::from_slice(&page.ok()?).ok()?;
-        Some(status.gauges)
-    }
-
-    async fn stop(&mut self) -> Result<(), RunError> {
-        // Callers before callees.
-        for peer in Peer::ALL.into_iter().rev() {
-            if let Some(node) = self.nodes.remove(&peer) {
-                node.stop().await?;
+    /// Waits until every accepted order is terminal and every event delivered, or nothing moves any more.
+    async fn drain(&mut self, view: &mut dyn View) {
+        let mut moved = self.time.now();
+        let mut before = None;
+        loop {
+            let gauges = self.ask(Peer::Order).await.map(|status| status.gauges);
+            if gauges.is_some_and(|gauges| gauges.open == 0 && gauges.outbox == 0) {
+                return;
             }
+            if gauges != before {
+                before = gauges;
+                moved = self.time.now();
+            } else if self.time.now().since(moved) > STALLED {
+                view.note("nothing moves any more; giving up on what is open");
+                return;
+            }
+            self.ticks += 1;
+            if self.ticks % TICKS_A_SAMPLE == 0 {
+                self.tick(view).await;
+            }
+            self.time.sleep(Duration::from_millis(50)).await;
         }
-        Ok(())
     }
 }
 
@@ -315,12 +369,106 @@ fn round(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }
 
-fn conclude(
-    config: Config,
-    stores: &Stores,
-    sent: &[Sent],
+/// What the verdict is drawn from.
+struct Evidence {
+    stores: Stores,
+    history: History,
+    sent: Vec<Sent>,
     samples: Vec<Sample>,
-) -> Result<RunRecord, RunError> {
+}
+
+/// How long customers waited.
+struct Latency {
+    p50_ms: f64,
+    p99_ms: f64,
+    complete_p50_ms: f64,
+    complete_p99_ms: f64,
+    /// From the first intended sending to the last 202.
+    elapsed_s: f64,
+}
+
+fn latency(evidence: &Evidence) -> Latency {
+    let mut answered = histogram();
+    let mut done = histogram();
+    let mut first_us = u64::MAX;
+    let mut last_us = 0;
+    for sent in &evidence.sent {
+        first_us = first_us.min(sent.intended_us);
+        if sent.answer == Ok(Reply::Accepted) {
+            last_us = last_us.max(sent.answered_us);
+            // The histograms resize themselves, so that every value fits.
+            let _ = answered.record(sent.answered_us.saturating_sub(sent.intended_us));
+        }
+        let record = evidence.stores.orders.get(&sent.order_id);
+        if let Some(done_us) = record.and_then(super::domain::OrderRecord::done_at_us) {
+            let _ = done.record(done_us.saturating_sub(sent.intended_us));
+        }
+    }
+    let first = Instant::from_nanos(first_us.saturating_mul(1_000));
+    let last = Instant::from_nanos(last_us.saturating_mul(1_000));
+    Latency {
+        p50_ms: percentile_ms(&answered, 50.0),
+        p99_ms: percentile_ms(&answered, 99.0),
+        complete_p50_ms: percentile_ms(&done, 50.0),
+        complete_p99_ms: percentile_ms(&done, 99.0),
+        elapsed_s: last.since(first).as_secs_f64(),
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // counts of orders are far below 2^53
+fn throughput(accepted: u64, elapsed_s: f64) -> f64 {
+    if elapsed_s > 0.0 {
+        round(accepted as f64 / elapsed_s)
+    } else {
+        0.0
+    }
+}
+
+/// Returns every fault in order of time, and how many there were of each kind.
+fn all_faults(
+    plan: &Plan,
+    history: &History,
+    deeds: &Deeds,
+) -> (Vec<FaultEvent>, BTreeMap<String, u64>) {
+    let kinds = [Do::Error, Do::Drop, Do::Latency, Do::Hang, Do::Kill];
+    let mut counts: BTreeMap<String, u64> = kinds
+        .into_iter()
+        .map(|kind| (kind.name().to_owned(), 0))
+        .collect();
+    let mut faults = deeds.faults.clone();
+    faults.extend(hangs(&plan.script).iter().map(hang_event));
+    for fault in &history.faults {
+        // Kills stand in the supervisor's list, and a hang is one event however many requests it holds.
+        if fault.kind == Do::Kill.name() {
+            continue;
+        }
+        *counts.entry(fault.kind.clone()).or_default() += 1;
+        if fault.kind != Do::Hang.name() {
+            faults.push(FaultEvent {
+                at_ms: fault.at_us / 1_000,
+                target: fault.target,
+                kind: fault.kind.clone(),
+                duration_ms: fault.duration_us.map(|us| us / 1_000),
+                order_id: Some(fault.order_id.clone()),
+            });
+        }
+    }
+    counts.insert(Do::Kill.name().to_owned(), deeds.faults.len() as u64);
+    faults.sort_by_key(|fault| fault.at_ms);
+    (faults, counts)
+}
+
+fn conclude(plan: &Plan, evidence: &Evidence, deeds: &Deeds) -> RunRecord {
+    let Evidence {
+        stores,
+        history,
+        sent,
+        samples,
+    } = evidence;
+    let config = &plan.run;
+    let mut outages = deeds.outages.clone();
+    outages.extend(hangs(&plan.script));
+
     let mut findings = Findings::default();
     findings.add(check::acknowledged_durable(stores, sent));
     findings.add(check::terminal_once(stores));
@@ -329,39 +477,20 @@ fn conclude(
     let duplicate_charges = findings.add(check::single_charge(stores));
     let (events, lost_events) = check::event_once(stores);
     findings.add(events);
+    findings.add(check::transient_survived(stores, history));
+    findings.add(check::spared_calls(history, &outages));
 
-    let mut answered = histogram();
-    let mut done = histogram();
-    let mut first_us = u64::MAX;
-    let mut last_us = 0;
-    for sent in sent {
-        first_us = first_us.min(sent.intended_us);
-        if sent.answer == Ok(Reply::Accepted) {
-            last_us = last_us.max(sent.answered_us);
-            // The histograms resize themselves, so that every value fits.
-            let _ = answered.record(sent.answered_us.saturating_sub(sent.intended_us));
-        }
-        let record = stores.orders.get(&sent.order_id);
-        if let Some(done_us) = record.and_then(|record| record.done_at_us()) {
-            let _ = done.record(done_us.saturating_sub(sent.intended_us));
-        }
-    }
+    let latency = latency(evidence);
+    let (faults, faults_injected) = all_faults(plan, history, deeds);
     let orders = sent.len() as u64;
     let accepted = stores.orders.len() as u64;
     let (completed, compensated) = (stores.completed(), stores.compensated());
-    let elapsed = Instant::from_nanos(last_us * 1_000)
-        .since(Instant::from_nanos(first_us.saturating_mul(1_000)))
-        .as_secs_f64();
-    let expected = config
-        .without
-        .iter()
-        .map(|pattern| pattern.invariant().to_owned())
-        .collect();
     let outcome = if findings.violations.is_empty() {
         Outcome::Ok
     } else {
         Outcome::Violated
     };
+    let invariant = |pattern: &Pattern| pattern.invariant().to_owned();
     let verdict = Verdict {
         schema: 1,
         scenario: "shop".to_owned(),
@@ -378,15 +507,15 @@ fn conclude(
         lost_events,
         stock_conserved: stock == 0,
         money_conserved: money == 0,
-        faults_injected: BTreeMap::new(),
-        restarts: 0,
-        p50_ms: percentile_ms(&answered, 50.0),
-        p99_ms: percentile_ms(&answered, 99.0),
-        complete_p50_ms: percentile_ms(&done, 50.0),
-        complete_p99_ms: percentile_ms(&done, 99.0),
-        throughput_per_s: throughput(accepted, elapsed),
+        faults_injected,
+        restarts: deeds.restarts,
+        p50_ms: latency.p50_ms,
+        p99_ms: latency.p99_ms,
+        complete_p50_ms: latency.complete_p50_ms,
+        complete_p99_ms: latency.complete_p99_ms,
+        throughput_per_s: throughput(accepted, latency.elapsed_s),
         rss_peak_mb: rss_peak_mb(),
-        expected,
+        expected: config.without.iter().map(invariant).collect(),
         verdict: outcome,
         violations: findings.violations,
         report: config
@@ -394,25 +523,12 @@ fn conclude(
             .as_ref()
             .map(|path| path.display().to_string()),
     };
-    let record = RunRecord {
+    RunRecord {
         verdict,
         checks: findings.checks,
-        samples,
-        faults: Vec::new(),
-        stories: Vec::new(),
-        config,
-    };
-    if let Some(path) = &record.config.report {
-        report::write(&record, path).map_err(io("report"))?;
-    }
-    Ok(record)
-}
-
-#[allow(clippy::cast_precision_loss)] // counts of orders are far below 2^53
-fn throughput(accepted: u64, elapsed_s: f64) -> f64 {
-    if elapsed_s > 0.0 {
-        round(accepted as f64 / elapsed_s)
-    } else {
-        0.0
+        samples: samples.clone(),
+        faults,
+        stories: story::tell(&plan.script, &plan.watched, stores, history),
+        config: config.clone(),
     }
 }

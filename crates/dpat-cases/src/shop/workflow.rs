@@ -220,7 +220,7 @@ async fn once<E: Env>(
 }
 
 /// More than the attempts that one call makes.
-const ATTEMPTS_PER_TRY: u32 = 16;
+pub const ATTEMPTS_PER_TRY: u32 = 16;
 
 /// Returns microseconds since the start of the run.
 #[must_use]

@@ -140,7 +140,7 @@ impl<E: Env> OrderService<E> {
                 self.relay.notify(event);
             } else {
                 // The dual write that an outbox replaces: whatever happens here, nobody will tell shipping again.
-                let _arrived: bool = self.relay.send(&event).await;
+                let _arrived: bool = self.relay.send(&event, 0).await;
             }
         }
         Ok(())

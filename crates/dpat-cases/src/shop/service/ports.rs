@@ -330,6 +330,9 @@ pub trait Env: Clone + Send + Sync + 'static {
 /// A service: answers requests and works in the background.
 pub trait Service: Clone + Send + Sync + 'static {
     /// Answers one request.
+    ///
+    /// Cancel safety: none; the shell polls it to its end, whoever still listens. A request that is dropped half-way
+    /// may leave durable work that only the next start takes up.
     fn handle(
         &self,
         request: Request,

@@ -10,18 +10,23 @@ use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
-use dpat_core::{Class, Clock, Deadline, Effect};
+use dpat_core::{Class, Clock, Deadline, Effect, Instant, Sleep};
 use http::{HeaderMap, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::{ATTEMPT, BODY_BYTES_MAX, DEADLINE_MS, EFFECT, NOT_DONE, ORDER};
+use super::{ATTEMPT, BODY_BYTES_MAX, DEADLINE_MS, EFFECT, HttpTransport, NOT_DONE, ORDER};
+use crate::shop::chaos::{Do, Fate, Script, Subject};
+use crate::shop::journal::{Entry, Injected, Journal};
+use crate::shop::policy::Policy;
+use crate::shop::record::BreakerSample;
 use crate::shop::service::ports::{
     CallError, Gauges, Peer, Reply, Request, Service, Step, StoreError,
 };
 use crate::shop::shell::time::RunTime;
+use crate::shop::workflow::micros;
 
 /// How long a client without a deadline of its own is served.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
@@ -55,6 +60,8 @@ pub enum ServeError {
 pub struct Status {
     /// The service's own numbers.
     pub gauges: Gauges,
+    /// Its breakers.
+    pub breakers: Vec<BreakerSample>,
 }
 
 /// One service behind a port.
@@ -70,6 +77,12 @@ pub struct Server<S> {
     pub time: RunTime,
     /// Renders `/metrics`.
     pub prometheus: Option<PrometheusHandle>,
+    /// Its way to the others, whose breakers are shown.
+    pub policy: Policy<HttpTransport, RunTime>,
+    /// The faults.
+    pub script: Script,
+    /// Where injected faults are written down.
+    pub journal: Journal,
 }
 
 impl<S: Service> Server<S> {
@@ -149,6 +162,7 @@ async fn show<S: Service>(
 async fn status<S: Service>(State(server): State<Arc<Server<S>>>) -> Response {
     let status = Status {
         gauges: server.service.gauges(),
+        breakers: server.policy.breakers(),
     };
     document(StatusCode::OK, json!(status).to_string())
 }
@@ -181,10 +195,72 @@ async fn answer<S: Service>(
         body: body.clone(),
     };
     let deadline = Deadline::after(server.time.now(), remaining);
-    match server.service.handle(request, deadline).await {
+    let fate = server.suffer(&request);
+    match fate {
+        Fate::Pass | Fate::Drop => {}
+        Fate::Error => {
+            return failure(&CallError::not_done(Class::Transient, "injected error"));
+        }
+        Fate::Late(by) => server.time.sleep(by).await,
+        Fate::Hang { until_us } => {
+            let until = Instant::from_nanos(until_us.saturating_mul(1_000));
+            server.time.sleep_until(until).await;
+            return broken_off();
+        }
+    }
+    // In a task of its own: a request that has begun is finished, although its caller may go away meanwhile.
+    let service = server.service.clone();
+    let handling = tokio::spawn(async move { service.handle(request, deadline).await });
+    let Ok(answer) = handling.await else {
+        // The task panicked, and its thread has said so.
+        return broken_off();
+    };
+    if fate == Fate::Drop {
+        return broken_off();
+    }
+    match answer {
         Ok(reply) => render(reply, &body),
         Err(error) => failure(&error),
     }
+}
+
+impl<S> Server<S> {
+    /// Asks the script what happens to a request, and writes it down.
+    fn suffer(&self, request: &Request) -> Fate {
+        let at_us = micros(self.time.now());
+        let fate = self.script.fate(Subject {
+            node: self.peer,
+            step: request.step,
+            order_id: &request.order_id,
+            attempt: request.attempt,
+            at_us,
+        });
+        let (kind, duration_us) = match fate {
+            Fate::Pass => return fate,
+            Fate::Error => (Do::Error, None),
+            Fate::Drop => (Do::Drop, None),
+            Fate::Late(by) => (Do::Latency, u64::try_from(by.as_micros()).ok()),
+            Fate::Hang { until_us } => (Do::Hang, Some(until_us.saturating_sub(at_us))),
+        };
+        self.journal.record(&Entry::Fault(Injected {
+            at_us,
+            target: self.peer,
+            kind: kind.name().to_owned(),
+            order_id: request.order_id.clone(),
+            step: request.step,
+            attempt: request.attempt,
+            duration_us,
+        }));
+        fate
+    }
+}
+
+/// Makes an answer that the server cannot send, so that it closes the connection.
+fn broken_off() -> Response {
+    let nothing = futures_util::stream::once(std::future::ready(Err::<Bytes, _>(
+        std::io::Error::other("broken off"),
+    )));
+    Response::new(Body::from_stream(nothing))
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {

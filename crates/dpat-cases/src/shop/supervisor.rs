@@ -1,0 +1,319 @@
+//! Starts the nodes, kills some by the script, and starts them again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dpat_core::{Clock, Instant, Sleep, Wall};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use super::chaos::{Do, Script};
+use super::config::Config;
+use super::journal::{self, Entry};
+use super::node::{Ended, LocalNode, NodeConfig, NodeError};
+use super::record::FaultEvent;
+use super::service::ports::Peer;
+use super::shell::http::HttpTransport;
+use super::shell::time::RunTime;
+use super::workflow::micros;
+use crate::sync::Mutex;
+
+/// How often nodes are looked after.
+const TICK: Duration = Duration::from_millis(10);
+/// How long a service may take to answer after its start.
+const READY_WAIT: Duration = Duration::from_secs(20);
+/// How long a page may take.
+const PAGE_WAIT: Duration = Duration::from_secs(1);
+
+/// A service that does not come up, or goes down by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SupervisorError {
+    /// A node broke.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// A service did not become ready.
+    #[error("{peer} is not ready after {wait:?}")]
+    NotReady {
+        /// Which service.
+        peer: Peer,
+        /// How long it had.
+        wait: Duration,
+    },
+}
+
+/// A time during which a service did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// Which service.
+    pub peer: Peer,
+    /// From when on, in microseconds since the start of the run.
+    pub from_us: u64,
+    /// Until when.
+    pub until_us: u64,
+}
+
+/// What the supervisor has done so far; shared with the view.
+#[derive(Debug, Default)]
+pub struct Deeds {
+    /// Kills.
+    pub faults: Vec<FaultEvent>,
+    /// How many times a service was started again.
+    pub restarts: u64,
+    /// Kills, as outages.
+    pub outages: Vec<Outage>,
+}
+
+/// What all nodes of a run have in common.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The run.
+    pub run: Config,
+    /// The faults.
+    pub script: Script,
+    /// The orders of which everything is written down.
+    pub watched: BTreeSet<String>,
+    /// Where all services listen.
+    pub ports: BTreeMap<Peer, u16>,
+    /// Stores and journals.
+    pub folder: PathBuf,
+    /// Start of the run.
+    pub epoch: Wall,
+}
+
+impl Plan {
+    /// Returns the file of a service's store.
+    #[must_use]
+    pub fn store(&self, peer: Peer) -> PathBuf {
+        self.folder.join(format!("{peer}.redb"))
+    }
+
+    /// Returns the file of a service's journal.
+    #[must_use]
+    pub fn journal(&self, peer: Peer) -> PathBuf {
+        self.folder.join(format!("{peer}.journal"))
+    }
+
+    fn node(&self, peer: Peer, incarnation: u32) -> NodeConfig {
+        NodeConfig {
+            peer,
+            ports: self.ports.clone(),
+            store: self.store(peer),
+            journal: self.journal(peer),
+            epoch_ns: self.epoch.as_nanos(),
+            incarnation,
+            run: self.run.clone(),
+            script: self.script.clone(),
+            watched: self.watched.clone(),
+        }
+    }
+}
+
+/// One service: running, or away until a time.
+#[derive(Debug)]
+enum Slot {
+    Up(LocalNode),
+    Away { since_us: u64, until: Instant },
+}
+
+/// Owns the nodes.
+#[derive(Debug)]
+pub struct Supervisor {
+    plan: Plan,
+    time: RunTime,
+    pages: HttpTransport,
+    prometheus: Option<PrometheusHandle>,
+    slots: BTreeMap<Peer, Slot>,
+    incarnations: BTreeMap<Peer, u32>,
+    /// Kills to come, the next one last.
+    kills: Vec<(Instant, Peer, Duration)>,
+    deeds: Arc<Mutex<Deeds>>,
+}
+
+impl Supervisor {
+    /// Makes a supervisor without nodes.
+    pub(crate) fn new(
+        plan: Plan,
+        time: RunTime,
+        prometheus: Option<PrometheusHandle>,
+        deeds: Arc<Mutex<Deeds>>,
+    ) -> Self {
+        let mut kills: Vec<_> = plan
+            .script
+            .timed(Do::Kill)
+            .map(|(at_us, op)| {
+                let at = Instant::from_nanos(at_us.saturating_mul(1_000));
+                (at, op.node, op.length())
+            })
+            .collect();
+        kills.sort_by(|a, b| b.cmp(a));
+        Self {
+            pages: HttpTransport::new(plan.ports.clone(), time),
+            plan,
+            time,
+            prometheus,
+            slots: BTreeMap::new(),
+            incarnations: BTreeMap::new(),
+            kills,
+            deeds,
+        }
+    }
+
+    /// Starts every service and waits until all answer.
+    ///
+    /// # Errors
+    /// [`SupervisorError`].
+    pub async fn start(&mut self) -> Result<(), SupervisorError> {
+        for peer in Peer::ALL {
+            self.launch(peer)?;
+        }
+        for peer in Peer::ALL {
+            self.await_ready(peer).await?;
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self, peer: Peer) -> Result<(), SupervisorError> {
+        let incarnation = self.incarnations.entry(peer).or_default();
+        let config = self.plan.node(peer, *incarnation);
+        *incarnation += 1;
+        let node = LocalNode::start(config, self.prometheus.clone())?;
+        self.slots.insert(peer, Slot::Up(node));
+        Ok(())
+    }
+
+    async fn await_ready(&mut self, peer: Peer) -> Result<(), SupervisorError> {
+        let give_up = self.time.now() + READY_WAIT;
+        while self.time.now() < give_up {
+            let page = self.pages.get(peer, "/health/ready", PAGE_WAIT).await;
+            if page.is_ok() {
+                return Ok(());
+            }
+            self.look_after(peer).await?;
+            self.time.sleep(Duration::from_millis(5)).await;
+        }
+        Err(SupervisorError::NotReady {
+            peer,
+            wait: READY_WAIT,
+        })
+    }
+
+    /// Kills and restarts by the script until `done` is set.
+    ///
+    /// # Errors
+    /// A node that broke by itself.
+    ///
+    /// # Cancel safety
+    /// Dropped in the middle of a kill, the node is killed but not started again.
+    pub async fn run(&mut self, done: &AtomicBool) -> Result<(), SupervisorError> {
+        while !done.load(Ordering::Acquire) {
+            while let Some((at, peer, away)) = self.kills.last().copied() {
+                if self.time.now() < at {
+                    break;
+                }
+                self.kills.pop();
+                self.kill(peer, away).await;
+            }
+            for peer in Peer::ALL {
+                self.look_after(peer).await?;
+            }
+            self.time.sleep(TICK).await;
+        }
+        Ok(())
+    }
+
+    async fn kill(&mut self, peer: Peer, away: Duration) {
+        match self.slots.remove(&peer) {
+            Some(Slot::Up(node)) => {
+                node.kill().await;
+                self.note_death(peer, away, None);
+            }
+            // Whoever is away already cannot be killed again.
+            Some(slot) => {
+                self.slots.insert(peer, slot);
+            }
+            None => {}
+        }
+    }
+
+    fn note_death(&mut self, peer: Peer, away: Duration, order_id: Option<String>) {
+        let now = self.time.now();
+        let slot = Slot::Away {
+            since_us: micros(now),
+            until: now + away,
+        };
+        self.slots.insert(peer, slot);
+        self.deeds.lock().faults.push(FaultEvent {
+            at_ms: micros(now) / 1_000,
+            target: peer,
+            kind: Do::Kill.name().to_owned(),
+            duration_ms: u64::try_from(away.as_millis()).ok(),
+            order_id,
+        });
+    }
+
+    /// Starts a service whose time away is over; finds out about one that has ended.
+    async fn look_after(&mut self, peer: Peer) -> Result<(), SupervisorError> {
+        match self.slots.remove(&peer) {
+            Some(Slot::Away { since_us, until }) if self.time.now() >= until => {
+                let outage = Outage {
+                    peer,
+                    from_us: since_us,
+                    until_us: micros(self.time.now()),
+                };
+                {
+                    let mut deeds = self.deeds.lock();
+                    deeds.outages.push(outage);
+                    deeds.restarts += 1;
+                }
+                self.launch(peer)
+            }
+            Some(Slot::Up(node)) if node.is_finished() => match node.stop().await? {
+                Ended::Stopped => Err(SupervisorError::NotReady {
+                    peer,
+                    wait: Duration::ZERO,
+                }),
+                Ended::Died => {
+                    let (away, order_id) = self.last_words(peer);
+                    self.note_death(peer, away, order_id);
+                    Ok(())
+                }
+            },
+            Some(slot) => {
+                self.slots.insert(peer, slot);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Learns from its journal what killed a node, and how long it stays away.
+    fn last_words(&self, peer: Peer) -> (Duration, Option<String>) {
+        let mut last = (Duration::ZERO, None);
+        let read = journal::read(&self.plan.journal(peer), |entry| match entry {
+            Entry::Fault(fault) if fault.kind == Do::Kill.name() => {
+                let away = Duration::from_micros(fault.duration_us.unwrap_or(0));
+                last = (away, Some(fault.order_id));
+            }
+            _ => {}
+        });
+        // An unreadable journal fails the checks later; until then the node is only away for no time.
+        read.map_or((Duration::ZERO, None), |()| last)
+    }
+
+    /// Stops every service and closes its store.
+    ///
+    /// # Errors
+    /// Whatever broke a node.
+    pub async fn stop(&mut self) -> Result<(), SupervisorError> {
+        // Callers before callees.
+        for peer in Peer::ALL.into_iter().rev() {
+            if let Some(Slot::Up(node)) = self.slots.remove(&peer) {
+                node.stop().await?;
+            }
+        }
+        Ok(())
+    }
+}
