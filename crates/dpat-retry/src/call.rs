@@ -292,7 +292,7 @@ where
                     deadline,
                 } => {
                     let deadline = *deadline;
-                    let polled = scope::enter(deadline, Surrounding::Retry, || attempt.poll(cx));
+                    let polled = scope::enter(deadline, Surrounding::RETRY, || attempt.poll(cx));
                     match polled {
                         Poll::Ready(outcome) => Next::Outcome(outcome),
                         Poll::Pending => {
@@ -311,7 +311,7 @@ where
                     let now = this.time.now();
                     let run = this.run.get_or_insert_with(|| {
                         let outer = this.outer.earlier(scope::deadline());
-                        let nested = *this.inside || scope::surrounding() != Surrounding::Nothing;
+                        let nested = *this.inside || scope::surrounding() != Surrounding::NOTHING;
                         let session =
                             RetrySession::new(*this.plan, this.budget.take(), now, outer, nested);
                         Run {
@@ -322,7 +322,7 @@ where
                     match run.session.begin(now) {
                         Ok(attempt) => {
                             let deadline = attempt.deadline();
-                            let attempt = scope::enter(deadline, Surrounding::Retry, || {
+                            let attempt = scope::enter(deadline, Surrounding::RETRY, || {
                                 this.op.attempt(attempt)
                             });
                             this.state.set(State::Running {

@@ -140,9 +140,14 @@ impl<E: fmt::Display> fmt::Display for RetryError<E> {
             elapsed,
             ..
         } = self;
+        let noun = if *attempts == 1 {
+            "attempt"
+        } else {
+            "attempts"
+        };
         write!(
             f,
-            "gave up after {attempts} attempts in {elapsed:?}: {reason}"
+            "gave up after {attempts} {noun} in {elapsed:?}: {reason}"
         )?;
         match &self.last {
             Some(last) => write!(f, " (last error: {last})"),

@@ -1,14 +1,35 @@
-//! What travels with a task into nested calls: the deadline, and that a retry is at work.
+//! What travels with a task into nested calls: the deadline, and whether a retry or a hedge is at work.
 
 use dpat_core::Deadline;
 
-/// Who surrounds the current call.
+/// Who surrounds the current call, at any depth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Surrounding {
-    #[default]
-    Nothing,
-    Retry,
-    Hedge,
+pub(crate) struct Surrounding {
+    pub(crate) retry: bool,
+    pub(crate) hedge: bool,
+}
+
+impl Surrounding {
+    pub(crate) const NOTHING: Self = Self {
+        retry: false,
+        hedge: false,
+    };
+    pub(crate) const RETRY: Self = Self {
+        retry: true,
+        hedge: false,
+    };
+    pub(crate) const HEDGE: Self = Self {
+        retry: false,
+        hedge: true,
+    };
+
+    #[cfg(feature = "tokio")]
+    const fn and(self, inner: Self) -> Self {
+        Self {
+            retry: self.retry || inner.retry,
+            hedge: self.hedge || inner.hedge,
+        }
+    }
 }
 
 #[cfg(feature = "tokio")]
@@ -19,14 +40,9 @@ mod task {
         static SURROUNDING: Surrounding;
     }
 
-    /// Runs `poll` inside an attempt.
-    pub(crate) fn enter<R>(
-        deadline: Deadline,
-        surrounding: Surrounding,
-        poll: impl FnOnce() -> R,
-    ) -> R {
-        // A hedge inside a retry stays known as a retry to what is inside of it, and the reverse; the inner wins.
-        SURROUNDING.sync_scope(surrounding, || deadline.enter(poll))
+    /// Runs `poll` inside `deadline` and `inner`, besides what surrounds both.
+    pub(crate) fn enter<R>(deadline: Deadline, inner: Surrounding, poll: impl FnOnce() -> R) -> R {
+        SURROUNDING.sync_scope(surrounding().and(inner), || deadline.enter(poll))
     }
 
     pub(crate) fn surrounding() -> Surrounding {
@@ -47,7 +63,7 @@ mod task {
     }
 
     pub(crate) const fn surrounding() -> Surrounding {
-        Surrounding::Nothing
+        Surrounding::NOTHING
     }
 
     pub(crate) const fn deadline() -> Deadline {

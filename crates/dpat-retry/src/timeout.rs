@@ -2,7 +2,7 @@
 
 use crate::call::poll_timer;
 use crate::error::TimedOut;
-use crate::scope;
+use crate::scope::{self, Surrounding};
 use dpat_core::{Deadline, Instant, Sleep};
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -84,7 +84,7 @@ impl<F: Future, S: Sleep> Future for Timeout<F, S> {
             let Some(future) = this.future.as_mut().as_pin_mut() else {
                 panic!("`Timeout` polled after completion")
             };
-            let polled = scope::enter(deadline, scope::surrounding(), || future.poll(cx));
+            let polled = scope::enter(deadline, Surrounding::NOTHING, || future.poll(cx));
             if let Poll::Ready(output) = polled {
                 this.future.set(None);
                 return Poll::Ready(Ok(output));

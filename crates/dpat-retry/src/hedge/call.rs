@@ -241,7 +241,7 @@ where
         if let Some(live) = &policy.live {
             plan.delays = HedgeDelays::fixed(live.current());
         }
-        let nested = *this.inside || scope::surrounding() == Surrounding::Hedge;
+        let nested = *this.inside || scope::surrounding().hedge;
         *this.run = Some(Run {
             machine: HedgeMachine::new(plan, now, this.outer.earlier(scope::deadline()), nested),
             ticket: policy.budget.map(|budget| budget.request(now)),
@@ -274,7 +274,7 @@ where
             }
         }
         let attempt = run.machine.send(now);
-        let future = scope::enter(attempt.deadline(), Surrounding::Hedge, || {
+        let future = scope::enter(attempt.deadline(), Surrounding::HEDGE, || {
             this.op.attempt(attempt)
         });
         if is_first {
@@ -298,7 +298,7 @@ where
         let run = this.run.as_mut()?;
         let deadline = run.machine.deadline();
         if let Some(attempt) = this.first.as_mut().as_pin_mut() {
-            let polled = scope::enter(deadline, Surrounding::Hedge, || attempt.poll(cx));
+            let polled = scope::enter(deadline, Surrounding::HEDGE, || attempt.poll(cx));
             if let Poll::Ready(outcome) = polled {
                 this.first.set(None);
                 let now = this.time.now();
@@ -310,7 +310,7 @@ where
         }
         let mut index = 0;
         while let Some(extra) = this.extra.get_mut(index) {
-            let polled = scope::enter(deadline, Surrounding::Hedge, || {
+            let polled = scope::enter(deadline, Surrounding::HEDGE, || {
                 extra.attempt.as_mut().poll(cx)
             });
             match polled {

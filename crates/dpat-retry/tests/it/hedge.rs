@@ -324,3 +324,34 @@ fn a_policy_that_cannot_be_is_refused() {
     let no_time = Hedge::builder(SECOND).timeout(Duration::ZERO);
     assert!(no_time.build().is_err());
 }
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_hedge_inside_a_retry_hedges_but_a_retry_inside_a_hedge_does_not_retry() {
+    use dpat_retry::Retry;
+    let (time, calls) = (ManualTime::new(), Cell::new(0));
+    let policy = || Retry::builder().no_budget().build().unwrap();
+    let hedge = || Hedge::builder(SECOND).no_budget().build().unwrap();
+    let op = || async {
+        calls.set(calls.get() + 1);
+        Err::<(), _>("down")
+    };
+    let outer = (|| op.hedge_on(&time, hedge())).retry_on(&time, policy());
+    assert!(run(&time, outer).is_err());
+    assert_eq!(
+        calls.replace(0),
+        6,
+        "for latency and for failures, from one budget"
+    );
+    let outer = (|| op.retry_on(&time, policy())).hedge_on(&time, hedge());
+    assert!(run(&time, outer).is_err());
+    assert_eq!(calls.replace(0), 2);
+    // At any depth: a hedge, in a retry, in a hedge.
+    let outer = (|| {
+        let inner = || op.hedge_on(&time, hedge());
+        inner.retry_on(&time, policy())
+    })
+    .hedge_on(&time, hedge());
+    assert!(run(&time, outer).is_err());
+    assert_eq!(calls.get(), 2);
+}
