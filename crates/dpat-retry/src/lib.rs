@@ -18,7 +18,7 @@ mod hedge;
 mod operation;
 mod timeout;
 #[cfg(feature = "tower")]
-pub mod tower;
+mod tower;
 
 #[cfg(test)]
 mod loom_tests;
@@ -38,3 +38,9 @@ pub use session::RetrySession;
 #[cfg(feature = "tokio")]
 pub use timeout::timeout;
 pub use timeout::{Timeout, timeout_on};
+#[cfg(feature = "tower")]
+pub use tower::{
+    ByClone, HedgeFuture, HedgeLayer, HedgeService, RequestRule, RetryFuture, RetryLayer,
+    RetryService, ServiceAttempt, ServiceOperation, TimeoutError, TimeoutFuture, TimeoutLayer,
+    TimeoutService, ViaService, WithClone, WithDeadline,
+};

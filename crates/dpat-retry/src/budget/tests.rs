@@ -294,7 +294,6 @@ proptest! {
         floor_per_second in 0_u32..3,
         steps in proptest::collection::vec((0_u64..400, any::<bool>()), 1..400),
     ) {
-        #[allow(clippy::cast_precision_loss)]
         let ratio = ratio_millionths as f64 / 1e6;
         let window = Duration::from_secs(2);
         let limits = BudgetLimits::traffic_in(ratio, window, floor_per_second);
@@ -333,7 +332,6 @@ proptest! {
         ratio_millionths in 0_u64..3_000_000,
         outcomes in proptest::collection::vec(any::<bool>(), 1..300),
     ) {
-        #[allow(clippy::cast_precision_loss)]
         let budget = RetryBudget::tokens(max, ratio_millionths as f64 / 1e6).unwrap();
         let full = u64::from(max) * UNIT;
         let mut level = full;

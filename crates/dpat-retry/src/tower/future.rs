@@ -114,7 +114,7 @@ impl<S: Service<Req>, Req> Future for ServiceAttempt<S, Req, S::Future> {
 }
 
 pin_project! {
-    /// The future of a [`RetryService`](crate::tower::RetryService). Cancel safety: as [`RetryCall`].
+    /// The future of a [`RetryService`](crate::RetryService). Cancel safety: as [`RetryCall`].
     #[derive(Debug)]
     pub struct RetryFuture<S, Req, J, Q, T, R>
     where
@@ -144,7 +144,7 @@ where
 }
 
 pin_project! {
-    /// The future of a [`HedgeService`](crate::tower::HedgeService). Cancel safety: as [`HedgeCall`].
+    /// The future of a [`HedgeService`](crate::HedgeService). Cancel safety: as [`HedgeCall`].
     #[derive(Debug)]
     pub struct HedgeFuture<S, Req, J, Q, T>
     where
@@ -173,7 +173,7 @@ where
 }
 
 pin_project! {
-    /// The future of a [`TimeoutService`](crate::tower::TimeoutService). Cancel safety: as [`Timeout`].
+    /// The future of a [`TimeoutService`](crate::TimeoutService). Cancel safety: as [`Timeout`].
     pub struct TimeoutFuture<F, T>
     where
         T: Sleep,

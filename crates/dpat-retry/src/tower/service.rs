@@ -94,7 +94,7 @@ where
     }
 }
 
-/// A service with a time limit. Made by [`TimeoutLayer`](crate::tower::TimeoutLayer).
+/// A service with a time limit. Made by [`TimeoutLayer`](crate::TimeoutLayer).
 #[derive(Clone, Debug)]
 pub struct TimeoutService<S, T> {
     pub(crate) inner: S,

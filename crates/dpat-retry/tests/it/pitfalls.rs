@@ -64,7 +64,7 @@ fn pitfall_4_3_an_operation_that_timed_out_does_not_go_on() {
                 time.sleep(SECOND).await;
                 steps.set(steps.get() + 1);
             }
-            #[allow(unreachable_code)]
+            #[allow(unreachable_code)] // gives the loop its type
             Ok::<(), ()>(())
         }
     })

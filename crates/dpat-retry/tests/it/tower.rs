@@ -2,8 +2,7 @@
 
 use crate::support::{Fault, Log, SECOND, advance, run};
 use dpat_core::{Backoff, Class, Classify, Clock, Deadline, Effect, ManualTime};
-use dpat_retry::tower::{TimeoutError, TimeoutLayer};
-use dpat_retry::{Hedge, Retry, RetryBudget, RetryBuilder, StopReason};
+use dpat_retry::{Hedge, Retry, RetryBudget, RetryBuilder, StopReason, TimeoutError, TimeoutLayer};
 use dpat_testkit::tower::{Contract, Outcome, Probe};
 use std::future::poll_fn;
 use std::time::Duration;
