@@ -2,6 +2,7 @@
 
 use crate::Cause;
 use dpat_core::{Class, Classify, Effect, Instant};
+use std::fmt;
 use std::time::Duration;
 
 /// A [`Config`](crate::Config) that cannot be. Names the field and its limits.
@@ -66,11 +67,21 @@ pub enum Reason {
     ForcedOpen,
 }
 
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(cause) => write!(f, "open ({cause})"),
+            Self::ProbesBusy => f.write_str("half-open with all probes out"),
+            Self::Ramping => f.write_str("closing and admits a share only"),
+            Self::ForcedOpen => f.write_str("forced open"),
+        }
+    }
+}
+
 /// A call that was refused before it began.
 ///
 /// As a [`Classify`] it is `Unavailable`, surely `NotDone`, and carries [`Rejected::retry_after`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{}", self.describe())]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rejected {
     reason: Reason,
     retry_at: Option<Instant>,
@@ -103,20 +114,19 @@ impl Rejected {
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
+}
 
-    fn describe(&self) -> String {
-        let why = match self.reason {
-            Reason::Open(cause) => format!("circuit breaker is open: {cause}"),
-            Reason::ProbesBusy => "circuit breaker is half-open: all probes are out".to_owned(),
-            Reason::Ramping => "circuit breaker is closing: outside the admitted share".to_owned(),
-            Reason::ForcedOpen => "circuit breaker is forced open".to_owned(),
-        };
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "circuit breaker is {}", self.reason)?;
         match self.retry_after {
-            Some(delay) => format!("{why}; retry after {delay:?}"),
-            None => why,
+            Some(delay) => write!(f, "; retry after {delay:?}"),
+            None => Ok(()),
         }
     }
 }
+
+impl std::error::Error for Rejected {}
 
 impl Classify for Rejected {
     fn class(&self) -> Class {

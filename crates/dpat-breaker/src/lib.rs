@@ -1,19 +1,22 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
-mod breaker;
-mod call;
 mod config;
 mod error;
+mod verdict;
+
 mod machine;
-mod registry;
 mod snapshot;
-mod sync;
+mod window;
+
+mod breaker;
+mod call;
+mod registry;
 #[cfg(feature = "tower")]
 mod tower;
+
+mod sync;
 mod trace;
-mod verdict;
-mod window;
 
 #[cfg(test)]
 mod loom_tests;

@@ -84,15 +84,17 @@ fn loom_probes_never_exceed_permits() {
 #[test]
 fn loom_a_dropped_permit_returns_exactly_once() {
     model(|| {
-        let breaker = due_for_probes(config(Trip::consecutive_failures(1)).half_open_permits(2));
-        let permits = [
+        let config = config(Trip::consecutive_failures(1))
+            .half_open_permits(2)
+            .half_open_probes(4);
+        let breaker = due_for_probes(config);
+        let [dropped, settled] = [
             breaker.try_acquire_owned().unwrap(),
             breaker.try_acquire_owned().unwrap(),
         ];
-        let threads = permits.map(|permit| thread::spawn(move || drop(permit)));
-        for thread in threads {
-            thread.join().unwrap();
-        }
+        let thread = thread::spawn(move || drop(dropped));
+        settled.success();
+        thread.join().unwrap();
         assert_eq!(breaker.snapshot().probes_in_flight, 0);
         let again = [breaker.try_acquire(), breaker.try_acquire()];
         assert!(again.iter().all(Result::is_ok), "both places are free");

@@ -35,7 +35,7 @@ fn a_rejection_says_why_and_when() {
     );
     assert_eq!(
         rejected.to_string(),
-        "circuit breaker is open: consecutive_failures; retry after 750ms"
+        "circuit breaker is open (consecutive_failures); retry after 750ms"
     );
     assert_eq!(breaker.snapshot().rejected_total, 1);
 }
