@@ -16,6 +16,11 @@ pub(super) const RULES: &[Rule] = &[
         check: pitfall_test,
     },
     Rule {
+        name: "guarantee",
+        why: "a guarantee without a test that exists is a hope",
+        check: guarantee,
+    },
+    Rule {
         name: "link",
         why: "a link into the repository that leads nowhere sends the reader away",
         check: link,
@@ -37,44 +42,114 @@ fn commands(tree: &Tree, findings: &mut Findings) {
 /// Every row of `docs/src/pitfalls.md` names a test as `` `crate::path::test_name` ``.
 fn pitfall_test(tree: &Tree, findings: &mut Findings) {
     let path = "docs/src/pitfalls.md";
-    let lines: Vec<&str> = tree.get(path).unwrap_or_default().lines().collect();
-    for (index, line) in lines.iter().enumerate() {
-        let is_row = line.starts_with('|') && !is_separator(line);
-        let is_header = lines.get(index + 1).is_some_and(|next| is_separator(next));
-        if !is_row || is_header {
-            continue;
-        }
-        let tests: Vec<&str> = line
+    for (line, row) in rows(tree.get(path).unwrap_or_default()) {
+        let mut named = false;
+        for test in row
             .split('`')
             .skip(1)
             .step_by(2)
             .filter(|code| code.contains("::"))
-            .collect();
-        let mut named = false;
-        for test in tests {
-            let mut parts = test.trim_end_matches("()").split("::");
-            let first = parts.next().unwrap_or_default().replace('_', "-");
+        {
+            let first = test
+                .split("::")
+                .next()
+                .unwrap_or_default()
+                .replace('_', "-");
             let folder = format!("crates/{first}/");
             if tree.matching(&folder, "Cargo.toml").next().is_none() {
                 continue;
             }
             named = true;
-            let function = format!("fn {}(", parts.last().unwrap_or_default());
-            if !tree
-                .matching(&folder, ".rs")
-                .any(|(_, text)| text.contains(&function))
-            {
-                findings.add(path, index + 1, format!("there is no test `{test}`"));
+            if !has_test(tree, &folder, test) {
+                findings.add(path, line, format!("there is no test `{test}`"));
             }
         }
         if !named {
-            findings.add(
-                path,
-                index + 1,
-                "the row names no test `crate::path::test_name`",
-            );
+            findings.add(path, line, "the row names no test `crate::path::test_name`");
         }
     }
+}
+
+/// Every row of the table of guarantees in a crate's README names tests in its last cell.
+fn guarantee(tree: &Tree, findings: &mut Findings) {
+    for (path, text) in tree.matching("crates/", "/README.md") {
+        let folder = path.trim_end_matches("README.md");
+        let Some(start) = text.find("\n## Guarantees") else {
+            continue;
+        };
+        let before = text[..=start].lines().count();
+        let section = &text[start + 1..];
+        let section = section[3..]
+            .find("\n## ")
+            .map_or(section, |end| &section[..end + 3]);
+        let rows = rows(section);
+        if rows.is_empty() {
+            findings.add(path, before + 1, "no table `| guarantee | shown by |`");
+        }
+        for (line, row) in rows {
+            let proof = row
+                .trim_end()
+                .trim_end_matches('|')
+                .rsplit('|')
+                .next()
+                .unwrap_or_default();
+            let tests: Vec<&str> = proof.split('`').skip(1).step_by(2).collect();
+            if tests.is_empty() {
+                findings.add(path, before + line, "the row names no test");
+            }
+            for test in tests
+                .into_iter()
+                .filter(|test| !has_test(tree, folder, test))
+            {
+                findings.add(path, before + line, format!("there is no test `{test}`"));
+            }
+        }
+    }
+}
+
+/// Rows of the tables of a text, without their headers, by line from one.
+fn rows(text: &str) -> Vec<(usize, &str)> {
+    let lines: Vec<&str> = text.lines().collect();
+    lines
+        .iter()
+        .enumerate()
+        .filter(|(_, line)| line.starts_with('|') && !is_separator(line))
+        .filter(|(index, _)| !lines.get(index + 1).is_some_and(|next| is_separator(next)))
+        .map(|(index, line)| (index + 1, *line))
+        .collect()
+}
+
+/// Whether a crate has the test that a path names. A `*` stands for any part of a name; as the
+/// whole name it stands for the tests of a module.
+fn has_test(tree: &Tree, folder: &str, path: &str) -> bool {
+    let mut parts = path.trim_end_matches("()").rsplit("::");
+    let name = parts.next().unwrap_or_default();
+    let mut sources = tree.matching(folder, ".rs");
+    if name == "*" {
+        let module = parts.next().unwrap_or_default();
+        let (file, dir) = (format!("/{module}.rs"), format!("/{module}/"));
+        return sources.any(|(path, text)| {
+            (path.ends_with(&file) || path.contains(&dir)) && text.contains("#[test]")
+        });
+    }
+    let mut pieces = name.split('*');
+    let first = format!("fn {}", pieces.next().unwrap_or_default());
+    let rest: Vec<&str> = pieces.collect();
+    sources.any(|(_, text)| {
+        text.lines().any(|line| {
+            let Some(at) = line.find(&first) else {
+                return false;
+            };
+            let mut tail = &line[at + first.len()..];
+            for piece in &rest {
+                let Some(at) = tail.find(piece) else {
+                    return false;
+                };
+                tail = &tail[at + piece.len()..];
+            }
+            tail.starts_with(['(', '<']) || rest.last().is_some_and(|piece| piece.is_empty())
+        })
+    })
 }
 
 fn is_separator(line: &str) -> bool {
@@ -168,6 +243,35 @@ mod tests {
                 "docs/src/pitfalls.md:4",
                 "docs/src/pitfalls.md:5",
                 "docs/src/pitfalls.md:6",
+            ],
+        );
+    }
+
+    #[test]
+    fn guarantees_name_tests_that_exist() {
+        let text = "# a\n\n## Guarantees\n\n| guarantee | shown by |\n|---|---|\n\
+            | holds | `it::holds` and `loom::*`, `presets_*`, `a_*_c` |\n| hopes | `missing` |\n\
+            | hopes | `nothing::*` |\n| hopes | nobody knows |\n\n## Limits\n\n| x | y |\n|---|---|\n| z | z |\n";
+        check_rule(
+            RULES,
+            "guarantee",
+            &[
+                ("crates/dpat-a/README.md", text),
+                (
+                    "crates/dpat-a/src/loom.rs",
+                    "#[test]\nfn presets_one() {}\n",
+                ),
+                (
+                    "crates/dpat-a/tests/it/main.rs",
+                    "fn holds() {}\nasync fn a_b_c() {}\n",
+                ),
+                ("crates/dpat-b/README.md", "# b\n\n## Guarantees\n\nMany.\n"),
+            ],
+            &[
+                "crates/dpat-a/README.md:8",
+                "crates/dpat-a/README.md:9",
+                "crates/dpat-a/README.md:10",
+                "crates/dpat-b/README.md:3",
             ],
         );
     }
