@@ -158,7 +158,7 @@ impl<C: Clock> Breaker<C> {
         })
     }
 
-    /// Asks for the right to make one call, as a permit that can be sent anywhere.
+    /// Asks for the right to make one call that may outlive this handle.
     ///
     /// # Errors
     /// As [`try_acquire`](Self::try_acquire).
@@ -447,7 +447,9 @@ macro_rules! permit_methods {
             self.record(Verdict::ignored());
         }
 
-        /// Reports a verdict; the time since the permit was given is taken from the clock where a rule needs it.
+        /// Reports a verdict.
+        ///
+        /// Where a rule looks for slow calls, the call took as long as the permit was out.
         #[inline]
         pub fn record(mut self, verdict: impl Into<Verdict>) {
             self.settle(verdict.into(), None);

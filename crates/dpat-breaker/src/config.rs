@@ -69,7 +69,9 @@ pub struct Trip {
 const DEFAULT_WINDOW: Window = Window::Count(100);
 
 impl Trip {
-    /// Trips when the share of failures is at least `threshold`: of the last 100 calls, once there are 20.
+    /// Trips when the share of failures is at least `threshold`.
+    ///
+    /// Of the last 100 calls, once there are 20, unless told otherwise.
     #[must_use]
     pub const fn failure_rate(threshold: f64) -> Self {
         Self {
@@ -79,8 +81,9 @@ impl Trip {
         }
     }
 
-    /// Trips when the share of calls that took longer than `longer_than` is at least `threshold`: of the last 100
-    /// calls, once there are 20.
+    /// Trips when the share of calls longer than `longer_than` is at least `threshold`.
+    ///
+    /// Of the last 100 calls, once there are 20, unless told otherwise.
     #[must_use]
     pub const fn slow_rate(threshold: f64, longer_than: Duration) -> Self {
         Self {
@@ -103,7 +106,9 @@ impl Trip {
         }
     }
 
-    /// Trips when at least `failures` of the last `calls` calls failed, also before there were so many calls.
+    /// Trips when at least `failures` of the last `calls` calls failed.
+    ///
+    /// Also before there were so many calls.
     #[must_use]
     pub const fn failures_of_last(failures: u32, calls: u32) -> Self {
         Self {
@@ -127,8 +132,9 @@ impl Trip {
         self
     }
 
-    /// Does not trip before so many calls were counted: in the window, or since the breaker closed where the rule
-    /// has no window.
+    /// Does not trip before so many calls were counted.
+    ///
+    /// For rates in the window; for the other rules since the breaker closed.
     #[must_use]
     pub const fn minimum_calls(mut self, calls: u32) -> Self {
         self.minimum_calls = calls;
@@ -204,7 +210,7 @@ impl Trip {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenContext {
-    /// How many times the breaker has opened since it last recovered; the first is 1.
+    /// How many times the breaker has opened since it last recovered, from 1.
     pub attempt: u32,
     /// What opened it.
     pub cause: Cause,
@@ -273,7 +279,9 @@ impl OpenTime {
         }
     }
 
-    /// Stays open at least as long as the last failure asked for (`Retry-After`), up to `max`.
+    /// Stays open at least as long as the last failure asked for, up to `max`.
+    ///
+    /// That is [`Verdict::retry_after`](crate::Verdict::retry_after), such as the `Retry-After` of an HTTP answer.
     #[must_use]
     pub const fn honouring_retry_after(mut self, max: Duration) -> Self {
         self.retry_after_max = max;
@@ -351,7 +359,7 @@ impl Ramp {
         }
     }
 
-    /// Sets the share to begin with, which is also the floor that failures push back to.
+    /// Sets the share to begin with; failures push back no further.
     #[must_use]
     pub const fn starting_at(mut self, share: f64) -> Self {
         self.start = share;

@@ -103,13 +103,13 @@ impl Rejected {
         self.reason
     }
 
-    /// Returns the reading of the breaker's clock from which a call may be admitted, if that is known.
+    /// Returns when a call may be admitted, by the breaker's clock, if that is known.
     #[must_use]
     pub const fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
-    /// Returns how long to wait before a call may be admitted, if that is known.
+    /// Returns how long to wait before trying again, if that is known.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 const SHARDS: usize = 16;
 
-/// Breakers by key (host, tenant, route …), made on first use; never more than `capacity` of them.
+/// Keeps a breaker for each key, never more than `capacity` of them.
 ///
-/// At the limit, a new key takes the place of the idle breaker that was used least recently. Idle means closed and
+/// A key is a host, a tenant, a route …; its breaker is made on first use. At the limit, a new key takes the place of the idle breaker that was used least recently. Idle means closed and
 /// held by nobody; its counts are forgotten with it. Open breakers and breakers in use are never dropped: if there is
 /// no idle one, [`get`](Self::get) refuses. Share the registry by `Arc` or a `static`.
 ///

@@ -146,11 +146,15 @@ fn decode<T: Copy>(all: &[T], code: u64) -> T {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct TripStatus {
-    /// Calls in the window, or since the breaker closed where the rule has no window.
+    /// Calls in the window.
+    ///
+    /// For consecutive failures, which have no window: calls since the breaker closed, up to the minimum.
     pub calls: u32,
-    /// Failures (slow calls for a slow rate) in the window, or in a row for consecutive failures.
+    /// Calls in the window that the rule looks for.
+    ///
+    /// Slow calls for a slow rate, failures in a row for consecutive failures, failures for the others.
     pub hits: u32,
-    /// Weighted share of hits, 0 to 1.
+    /// Weighted share of hits, 0 to 1; 0 for consecutive failures.
     pub rate: f64,
 }
 
