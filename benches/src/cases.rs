@@ -1,6 +1,8 @@
 //! The cases, one list for both faces (the runner and criterion).
 
 mod breaker;
+mod clocks;
+mod ids;
 mod retry;
 
 use crate::harness::Case;
@@ -12,6 +14,8 @@ pub const PATTERNS: [&str; 4] = ["ids", "clocks", "breaker", "retry"];
 #[must_use]
 pub fn of(pattern: &str) -> Vec<Case> {
     match pattern {
+        "ids" => ids::cases(),
+        "clocks" => clocks::cases(),
         "breaker" => breaker::cases(),
         "retry" => retry::cases(),
         _ => Vec::new(),
@@ -22,6 +26,8 @@ pub fn of(pattern: &str) -> Vec<Case> {
 #[must_use]
 pub fn notes(pattern: &str) -> &'static str {
     match pattern {
+        "ids" => ids::NOTES,
+        "clocks" => clocks::NOTES,
         "breaker" => breaker::NOTES,
         "retry" => retry::NOTES,
         _ => "",

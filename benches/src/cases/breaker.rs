@@ -35,9 +35,14 @@ fn succeeds(n: u64) -> Result<u64, u64> {
     std::hint::black_box(Ok(n))
 }
 
+/// Two of a hundred calls fail, as on a good day.
+fn fails_now_and_then(n: u64) -> Result<u64, u64> {
+    std::hint::black_box(if n.is_multiple_of(50) { Err(n) } else { Ok(n) })
+}
+
 /// Every third call fails: in a window of 100 each new outcome meets a different old one two times of three.
 fn fails_every_third(n: u64) -> Result<u64, u64> {
-    std::hint::black_box(if n % 3 == 0 { Err(n) } else { Ok(n) })
+    std::hint::black_box(if n.is_multiple_of(3) { Err(n) } else { Ok(n) })
 }
 
 fn fails(n: u64) -> Result<u64, u64> {
@@ -82,7 +87,8 @@ fn case(
 
 fn sync_calls(threads: usize) -> Vec<Case> {
     const CLOSED: &str = "Admits, runs a closure that returns at once, records the success. No features; nobody \
-        takes the time as an argument, nobody measures the call.";
+        takes the time as an argument, nobody measures the call. While its window holds nothing but successes, ours \
+        sees that another one changes nothing and writes nothing.";
     vec![
         case(
             "closed, success, closure",
@@ -107,6 +113,14 @@ fn sync_calls(threads: usize) -> Vec<Case> {
             vec![peers::failsafe(threads, Policy::Time, succeeds)],
         )
         .param("policy", "last 10 s")
+        .threads(threads),
+        case(
+            "closed, every fiftieth fails, closure",
+            "The same with a closure of which every fiftieth call fails, so that the window is never free of failures.",
+            ours::closure(threads, ours::breaker(Policy::Calls), fails_now_and_then),
+            vec![peers::recloser(threads, fails_now_and_then)],
+        )
+        .param("policy", "last 100 calls")
         .threads(threads),
         case(
             "closed, every third fails, closure",

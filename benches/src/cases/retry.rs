@@ -50,7 +50,7 @@ pub(super) struct SecondTime(Arc<AtomicU64>);
 impl Operation for SecondTime {
     fn attempt(&self) -> Result<u64, u64> {
         let n = self.0.fetch_add(1, Ordering::Relaxed);
-        std::hint::black_box(if n % 2 == 0 { Err(n) } else { Ok(n) })
+        std::hint::black_box(if n.is_multiple_of(2) { Err(n) } else { Ok(n) })
     }
 }
 

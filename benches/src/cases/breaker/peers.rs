@@ -95,8 +95,7 @@ fn clock() -> Clock {
 /// The input carries the answer, so that one service can be tripped and then used.
 type Request = (u64, Answer);
 
-fn seatbelt_service()
--> impl layered::Service<Request, Out = Result<u64, u64>> + Clone + Sync + 'static {
+fn seatbelt_service() -> impl layered::Service<Request, Out = Result<u64, u64>> + Clone + 'static {
     let context = ResilienceContext::new(clock());
     let layer = SeatbeltBreaker::layer("breaker", &context)
         .recovery_with(|result: &Result<u64, u64>, _| match result {

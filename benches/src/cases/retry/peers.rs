@@ -112,7 +112,7 @@ fn clock() -> tick::Clock {
 fn seatbelt_service<O: Operation>(
     waits: Waits,
     operation: O,
-) -> impl layered::Service<u64, Out = Result<u64, u64>> + Sync + 'static {
+) -> impl layered::Service<u64, Out = Result<u64, u64>> + 'static {
     let context = ResilienceContext::new(clock());
     let layer = SeatbeltRetry::layer("retry", &context)
         .clone_input()
