@@ -417,7 +417,22 @@ fn with_tool(
     }
 }
 
+/// Whether a component of the toolchain answers.
+pub(crate) fn has_component(workspace: &Workspace, name: &str) -> bool {
+    process::output(&mut cargo(workspace, &[name, "--version"])).is_some()
+}
+
+/// Why a step that wants a component is skipped.
+fn without_component(name: &str) -> Outcome {
+    Outcome::Skipped(format!(
+        "no {name} in this toolchain; `rustup component add {name}` gets it"
+    ))
+}
+
 fn fmt(context: &Context, log: &Log) -> Result<Outcome> {
+    if !has_component(&context.workspace, "fmt") {
+        return Ok(without_component("rustfmt"));
+    }
     check(
         log,
         &mut cargo(
@@ -428,6 +443,9 @@ fn fmt(context: &Context, log: &Log) -> Result<Outcome> {
 }
 
 fn clippy(context: &Context, log: &Log) -> Result<Outcome> {
+    if !has_component(&context.workspace, "clippy") {
+        return Ok(without_component("clippy"));
+    }
     let args = [
         "clippy",
         "--locked",
