@@ -140,9 +140,35 @@ fn rustc() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dpat_benches::harness::Unit;
 
     fn parsed(text: &str) -> Result<Arguments, String> {
         parse(text.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn every_contender_of_every_case_runs() {
+        for pattern in cases::PATTERNS {
+            let cases = cases::of(pattern);
+            assert!(!cases.is_empty() && !cases::notes(pattern).is_empty());
+            for mut case in cases {
+                assert_eq!(case.pattern, pattern);
+                assert!(!case.peers.is_empty(), "{}", case.operation);
+                let timed = case.unit == Unit::NsPerOp;
+                for contender in case.contenders() {
+                    let total = contender.run(10);
+                    assert!(total > 0.0 || !timed, "{} took no time", contender.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn our_happy_paths_allocate_nothing() {
+        let cases = ["breaker", "retry"].into_iter().flat_map(cases::of);
+        for mut case in cases.filter(|case| case.unit == Unit::Bytes) {
+            assert_eq!(case.ours.run(100), 0.0, "{}", case.operation);
+        }
     }
 
     #[test]

@@ -17,7 +17,8 @@ not limit calls at once.
 and a counter of requests in five buckets, behind a mutex. Half-open does not limit calls at once.
 - *tower-resilience*: its count window does not slide: all calls since the last change of state are counted, and \
 evaluated from 100 on; its time window keeps every call and counts all of them at each call. An async mutex, a boxed \
-future per call.
+future per call. Whoever finds the mutex taken parks its runtime, and sleeps a millisecond if the circuit is open: \
+that is what the rows with two threads show.
 - *seatbelt*: a time window of ten parts behind a mutex; a share of calls probes in half-open.";
 
 /// What the called function answers to its n-th call.
