@@ -52,7 +52,7 @@ impl CorrelationId {
 
     /// Writes the text form into `buffer`, without allocation.
     pub fn encode(self, buffer: &mut [u8; 32]) -> &str {
-        *buffer = hex::encode(self.0, &[]);
+        *buffer = hex::encode(self.0, &hex::PLAIN);
         super::ascii(buffer)
     }
 
@@ -61,12 +61,10 @@ impl CorrelationId {
     /// # Errors
     /// [`ParseIdError`].
     pub fn parse_tolerant(text: &str) -> Result<Self, ParseIdError> {
-        let hyphens: &[usize] = if text.len() == 36 {
-            &[4, 6, 8, 10]
-        } else {
-            &[]
-        };
-        hex::decode(text, hyphens, 0).map(Self)
+        match text.as_bytes().try_into() {
+            Ok(hyphenated) => hex::decode_hyphenated(hyphenated, 0).map(Self),
+            Err(_) => text.parse(),
+        }
     }
 }
 
@@ -87,7 +85,11 @@ impl FromStr for CorrelationId {
 
     /// Reads 32 hexadecimal digits, in any case.
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        hex::decode(text, &[], 0).map(Self)
+        let plain = text
+            .as_bytes()
+            .try_into()
+            .map_err(|_| ParseIdError::Length(text.len()))?;
+        hex::decode_plain(plain, 0).map(Self)
     }
 }
 

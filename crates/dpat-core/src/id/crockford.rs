@@ -40,49 +40,99 @@ const TOLERANT: [u8; 256] = {
     table
 };
 
+/// Digits that fit one `u64`.
+const CHUNK: usize = 12;
+
 /// Writes the low `5 × N` bits.
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // takes 60 bits at a time
 pub(super) fn encode<const N: usize>(mut value: u128) -> [u8; N] {
     let mut text = [0; N];
-    for byte in text.iter_mut().rev() {
-        *byte = ALPHABET[(value & 31) as usize];
-        value >>= 5;
+    for digits in text.rchunks_mut(CHUNK) {
+        let mut chunk = value as u64;
+        for digit in digits.iter_mut().rev() {
+            *digit = ALPHABET[(chunk & 31) as usize];
+            chunk >>= 5;
+        }
+        value >>= 5 * CHUNK;
     }
     text
 }
 
-/// Reads exactly `length` canonical digits.
-pub(super) fn decode_strict(text: &str, length: usize, bits: u32) -> Result<u128, ParseIdError> {
-    if text.len() != length {
+/// Reads `N` canonical digits of a value of `bits` bits.
+#[inline]
+pub(super) fn decode_strict<const N: usize>(text: &str, bits: u32) -> Result<u128, ParseIdError> {
+    let Ok(digits) = text.as_bytes().try_into() else {
         return Err(ParseIdError::Length(text.len()));
-    }
-    decode(text.bytes().enumerate(), &STRICT, bits)
+    };
+    decode::<N>(digits, &STRICT, bits).map_err(|refusal| match refusal {
+        Refusal::Digit(at) => ParseIdError::Byte(at),
+        Refusal::Overflow => ParseIdError::Overflow,
+    })
 }
 
-/// Reads `length` digits in any case, with look-alikes, and with hyphens anywhere.
-pub(super) fn decode_tolerant(text: &str, length: usize, bits: u32) -> Result<u128, ParseIdError> {
-    let digits = || text.bytes().enumerate().filter(|(_, byte)| *byte != b'-');
-    // Bounded before it is counted.
-    if text.len() > 2 * length || digits().count() != length {
-        return Err(ParseIdError::Length(text.len()));
+/// Reads `N` digits in any case, with look-alikes, and with hyphens anywhere.
+pub(super) fn decode_tolerant<const N: usize>(text: &str, bits: u32) -> Result<u128, ParseIdError> {
+    let length = ParseIdError::Length(text.len());
+    let mut digits = [0; N];
+    let mut positions = [0; N];
+    let mut count = 0;
+    // Bounded before it is read.
+    if text.len() > 2 * N {
+        return Err(length);
     }
-    decode(digits(), &TOLERANT, bits)
+    for (position, byte) in text.bytes().enumerate().filter(|(_, byte)| *byte != b'-') {
+        if count == N {
+            return Err(length);
+        }
+        (digits[count], positions[count]) = (byte, position);
+        count += 1;
+    }
+    if count != N {
+        return Err(length);
+    }
+    decode(&digits, &TOLERANT, bits).map_err(|refusal| match refusal {
+        Refusal::Digit(at) => ParseIdError::Byte(positions[at]),
+        Refusal::Overflow => ParseIdError::Overflow,
+    })
 }
 
-fn decode(
-    digits: impl Iterator<Item = (usize, u8)>,
-    table: &[u8; 256],
-    bits: u32,
-) -> Result<u128, ParseIdError> {
+enum Refusal {
+    Digit(usize),
+    Overflow,
+}
+
+#[inline]
+fn decode<const N: usize>(digits: &[u8; N], table: &[u8; 256], bits: u32) -> Result<u128, Refusal> {
     let mut value = 0_u128;
-    for (position, byte) in digits {
-        let digit = table[usize::from(byte)];
-        if digit == NONE {
-            return Err(ParseIdError::Byte(position));
+    let mut seen = 0;
+    // From the front, so that the chunk that is not full comes first.
+    let (first, rest) = digits.split_at(N % CHUNK);
+    for chunk in std::iter::once(first).chain(rest.chunks_exact(CHUNK)) {
+        let mut number = 0_u64;
+        for byte in chunk {
+            let digit = table[usize::from(*byte)];
+            seen |= digit;
+            number = number << 5 | u64::from(digit & 31);
         }
-        if value >> (bits - 5) != 0 {
-            return Err(ParseIdError::Overflow);
-        }
-        value = (value << 5) | u128::from(digit);
+        value = value << (5 * chunk.len()) | u128::from(number);
+    }
+    // No digit has the bits of `NONE`.
+    if seen >= 32 {
+        return Err(wrong_digit(digits, table));
+    }
+    // What lies above `bits` is in the first digit.
+    let spare = 5 * N - bits as usize;
+    if usize::from(table[usize::from(digits[0])]) >> (5 - spare) != 0 {
+        return Err(Refusal::Overflow);
     }
     Ok(value)
+}
+
+#[cold]
+fn wrong_digit(digits: &[u8], table: &[u8; 256]) -> Refusal {
+    let wrong = digits
+        .iter()
+        .position(|byte| table[usize::from(*byte)] == NONE);
+    Refusal::Digit(wrong.unwrap_or(0))
 }

@@ -50,7 +50,7 @@ impl Snowflake {
     /// [`ParseIdError`].
     #[allow(clippy::cast_possible_truncation)] // 64 bits were asked for
     pub fn parse_sortable(text: &str) -> Result<Self, ParseIdError> {
-        crockford::decode_strict(text, 13, 64).map(|number| Self(number as u64))
+        crockford::decode_strict::<13>(text, 64).map(|number| Self(number as u64))
     }
 
     /// Reads decimal digits, also with leading zeros.

@@ -100,7 +100,7 @@ impl Ulid {
     /// # Errors
     /// [`ParseIdError`].
     pub fn parse_tolerant(text: &str) -> Result<Self, ParseIdError> {
-        crockford::decode_tolerant(text, TEXT, 128).map(Self)
+        crockford::decode_tolerant::<TEXT>(text, 128).map(Self)
     }
 }
 
@@ -109,7 +109,7 @@ impl FromStr for Ulid {
 
     /// Reads 26 upper-case digits of Crockford's alphabet.
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        crockford::decode_strict(text, TEXT, 128).map(Self)
+        crockford::decode_strict::<TEXT>(text, 128).map(Self)
     }
 }
 

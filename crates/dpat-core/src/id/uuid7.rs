@@ -7,9 +7,6 @@ use crate::{Entropy, Wall};
 use std::fmt;
 use std::str::FromStr;
 
-/// Bytes before which the text form has a hyphen.
-const HYPHENS: [usize; 4] = [4, 6, 8, 10];
-
 /// A UUID version 7: 48 bits of milliseconds, then 74 bits that make it unique (RFC 9562 § 5.7).
 ///
 /// Byte order, text order and order of the values agree, and follow the time of creation to the millisecond.
@@ -71,7 +68,7 @@ impl Uuid7 {
 
     /// Writes the text form into `buffer`, without allocation.
     pub fn encode(self, buffer: &mut [u8; 36]) -> &str {
-        *buffer = hex::encode(self.0, &HYPHENS);
+        *buffer = hex::encode(self.0, &hex::HYPHENATED);
         super::ascii(buffer)
     }
 
@@ -91,11 +88,14 @@ impl Uuid7 {
             }
             _ => (text, 0),
         };
-        if inner.len() != 32 && inner.len() != 36 {
-            return Err(ParseIdError::Length(text.len()));
-        }
-        let hyphens: &[usize] = if inner.len() == 32 { &[] } else { &HYPHENS };
-        Self::from_bytes(hex::decode(inner, hyphens, offset)?)
+        let bytes = if let Ok(plain) = inner.as_bytes().try_into() {
+            hex::decode_plain(plain, offset)
+        } else if let Ok(hyphenated) = inner.as_bytes().try_into() {
+            hex::decode_hyphenated(hyphenated, offset)
+        } else {
+            Err(ParseIdError::Length(text.len()))
+        };
+        Self::from_bytes(bytes?)
     }
 }
 
@@ -104,7 +104,11 @@ impl FromStr for Uuid7 {
 
     /// Reads the form of RFC 9562 § 4: 8-4-4-4-12 digits, in any case.
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        Self::from_bytes(hex::decode(text, &HYPHENS, 0)?)
+        let hyphenated = text
+            .as_bytes()
+            .try_into()
+            .map_err(|_| ParseIdError::Length(text.len()))?;
+        Self::from_bytes(hex::decode_hyphenated(hyphenated, 0)?)
     }
 }
 

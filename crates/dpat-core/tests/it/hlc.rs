@@ -92,14 +92,23 @@ fn a_full_counter_carries_into_the_physical_part() {
 
 #[test]
 fn the_end_of_time_is_an_error() {
-    let mut clock = Hlc::new(Duration::MAX);
-    let end = HlcTimestamp::from_u64(u64::MAX - 1);
-    assert_eq!(clock.receive(at(0), end), Ok(HlcTimestamp::MAX));
-    assert_eq!(clock.tick(at(0)), Err(HlcError::Exhausted));
-    assert_eq!(
-        clock.receive(at(0), HlcTimestamp::MAX),
-        Err(HlcError::Exhausted)
-    );
+    const LAST: HlcTimestamp = HlcTimestamp::from_u64((1 << 63) - 1);
+    let almost = HlcTimestamp::from_u64(LAST.as_u64() - 1);
+    let mut local = Hlc::new(Duration::MAX);
+    let shared = AtomicHlc::new(Duration::MAX);
+    assert_eq!(local.receive(at(0), almost), Ok(LAST));
+    assert_eq!(shared.receive(at(0), almost), Ok(LAST));
+    for _ in 0..3 {
+        let exhausted = Err(HlcError::Exhausted);
+        assert_eq!(local.tick(at(0)), exhausted);
+        assert_eq!(shared.tick(at(0)), exhausted);
+        assert_eq!(local.receive(at(0), HlcTimestamp::MAX), exhausted);
+        assert_eq!(shared.receive(at(0), HlcTimestamp::MAX), exhausted);
+        assert_eq!((local.last(), shared.last()), (LAST, LAST));
+    }
+    let mut late = hlc();
+    assert_eq!(late.tick(Wall::MAX), Err(HlcError::Exhausted));
+    assert!(late.tick(at(0)).is_ok(), "the error changed nothing");
 }
 
 /// § 2.2 of the source: last-write-wins by wall clock alone lets replicas diverge on a tie.
