@@ -15,13 +15,12 @@ use std::time::Duration;
 fn all(criterion: &mut Criterion) {
     let cases = cases::PATTERNS.into_iter().flat_map(cases::of);
     for mut case in cases.filter(|case| case.unit == Unit::NsPerOp) {
-        let name = format!(
-            "{}/{}/{}/threads={}",
-            case.pattern,
-            case.operation,
-            case.params_text(),
-            case.threads
-        );
+        let mut name = format!("{}/{}", case.pattern, case.operation);
+        for part in [case.params_text(), format!("threads={}", case.threads)] {
+            if !part.is_empty() {
+                name = format!("{name}/{part}");
+            }
+        }
         let mut group = criterion.benchmark_group(name);
         for contender in case.contenders() {
             let id = format!("{} {}", contender.name, contender.version);
