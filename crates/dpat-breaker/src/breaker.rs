@@ -1,5 +1,6 @@
 //! The cloneable handle and its permits; the only place that synchronises.
 
+use crate::backlog::Backlog;
 use crate::machine::{
     Admission, Change, Choice, Entry, Gate, Machine, Prepared, Question, Refusal, Report,
     Transition,
@@ -33,6 +34,7 @@ pub struct Breaker<C = SystemClock> {
 
 struct Inner<C> {
     gate: Padded<SharedGate>,
+    backlog: Padded<Backlog>,
     rejected: Padded<AtomicU64>,
     machine: Lock<Machine>,
     published: Published,
@@ -132,6 +134,7 @@ impl<C: Clock> Breaker<C> {
                 until: AtomicU64::new(0),
                 slow_above: AtomicU64::new(0),
             }),
+            backlog: Padded(Backlog::closed()),
             rejected: Padded(AtomicU64::new(0)),
             published: Published::new(),
             telemetry,
@@ -169,16 +172,20 @@ impl<C: Clock> Breaker<C> {
         })
     }
 
-    /// Returns all numbers at one moment, without a lock.
+    /// Returns all numbers at one moment. Never waits for a lock.
+    ///
+    /// Results of the last few calls may be missing if another thread is about to count them.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        self.inner.published.read(self.inner.rejected.load(Relaxed))
+        self.inner.count_waiting();
+        self.inner.read_published()
     }
 
     /// Returns the state, without a lock.
     #[must_use]
     pub fn state(&self) -> State {
-        self.snapshot().state
+        // What waits to be counted cannot change the state.
+        self.inner.read_published().state
     }
 
     /// Returns the name used in events and counters.
@@ -284,12 +291,13 @@ impl<C: Clock> Inner<C> {
         };
         self.rejected.fetch_add(1, Relaxed);
         self.telemetry.rejected();
-        Err(match refusal {
-            Refusal::Open { cause, until } => Rejected::new(Reason::Open(cause), Some(until), now),
-            Refusal::ProbesBusy => Rejected::new(Reason::ProbesBusy, None, now),
-            Refusal::Ramping { until } => Rejected::new(Reason::Ramping, Some(until), now),
-            Refusal::ForcedOpen => Rejected::new(Reason::ForcedOpen, None, now),
-        })
+        let (reason, retry_at) = match refusal {
+            Refusal::Open { cause, until } => (Reason::Open(cause), until),
+            Refusal::ProbesBusy => (Reason::ProbesBusy, Instant::MAX),
+            Refusal::Ramping { until } => (Reason::Ramping, until),
+            Refusal::ForcedOpen => (Reason::ForcedOpen, Instant::MAX),
+        };
+        Err(Rejected::new(reason, retry_at, now))
     }
 
     #[inline]
@@ -310,9 +318,16 @@ impl<C: Clock> Inner<C> {
         };
         let quick = elapsed.is_zero()
             || elapsed.as_nanos() <= u128::from(self.gate.slow_above.load(Relaxed));
-        if quick && verdict.is_plain_success() && word.has(Word::SUCCESS_IS_IDLE) {
-            // The machine would not change: counted at the moment of the load above.
-            return;
+        if quick && verdict.is_plain() {
+            let failed = verdict.outcome() == Outcome::Failure;
+            if !failed && word.has(Word::SUCCESS_IS_IDLE) {
+                // The machine would not change: counted at the moment of the load above.
+                return;
+            }
+            if self.backlog.push(admission.epoch, failed) {
+                // The machine would change only its counts, and does so when it is next asked.
+                return;
+            }
         }
         let untimed = quick && verdict.outcome() == Outcome::Success && !word.has(Word::NEEDS_NOW);
         let now = if untimed || now > Instant::MIN {
@@ -340,20 +355,35 @@ impl<C: Clock> Inner<C> {
     fn with_machine<R>(&self, step: impl FnOnce(&mut Machine) -> (R, Change)) -> R {
         let (result, transition, question) = {
             let mut machine = self.machine.lock();
-            match step(&mut machine) {
-                (result, Change::None) => return result,
-                (result, Change::Counts) => {
-                    self.publish(&machine);
-                    return result;
-                }
-                (result, Change::State(transition)) => {
-                    self.publish(&machine);
-                    (result, transition, machine.question())
-                }
+            let caught_up = machine.catch_up(self.backlog.close());
+            let (result, change) = step(&mut machine);
+            if caught_up || change != Change::None {
+                self.publish(&machine);
+            } else {
+                self.reopen_backlog(&machine.gate());
+            }
+            match change {
+                Change::State(transition) => (result, transition, machine.question()),
+                Change::None | Change::Counts => return result,
             }
         };
         self.announce(&transition, question);
         result
+    }
+
+    /// Lets the machine count what waits, unless another thread has the lock and does so.
+    fn count_waiting(&self) {
+        if !self.backlog.is_waiting() {
+            return;
+        }
+        if let Some(mut machine) = self.machine.try_lock() {
+            machine.catch_up(self.backlog.close());
+            self.publish(&machine);
+        }
+    }
+
+    fn read_published(&self) -> Snapshot {
+        self.published.read(self.rejected.load(Relaxed))
     }
 
     #[cold]
@@ -361,9 +391,10 @@ impl<C: Clock> Inner<C> {
         self.telemetry.state_changed(transition);
         if let Some(Question { function, context }) = question {
             let time = function(&context);
-            let mut machine = self.machine.lock();
-            machine.set_open_time(transition.epoch, time);
-            self.publish(&machine);
+            self.with_machine(|machine| {
+                machine.set_open_time(transition.epoch, time);
+                ((), Change::Counts)
+            });
         }
     }
 
@@ -379,6 +410,15 @@ impl<C: Clock> Inner<C> {
         set(&self.gate.until, until.as_nanos(), Relaxed);
         set(&self.gate.slow_above, gate.slow_above_nanos, Relaxed);
         set(&self.gate.word, Word::new(&gate).0, Release);
+        self.reopen_backlog(&gate);
+    }
+
+    /// Comes last: whoever adds a result to the backlog has to see the gate that allowed it.
+    #[inline]
+    fn reopen_backlog(&self, gate: &Gate) {
+        if let Some(slack) = gate.slack {
+            self.backlog.open(gate.epoch, slack);
+        }
     }
 }
 

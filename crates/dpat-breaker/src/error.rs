@@ -84,16 +84,17 @@ impl fmt::Display for Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rejected {
     reason: Reason,
-    retry_at: Option<Instant>,
-    retry_after: Option<Duration>,
+    /// [`Instant::MAX`] if it is not known.
+    retry_at: Instant,
+    rejected_at: Instant,
 }
 
 impl Rejected {
-    pub(crate) fn new(reason: Reason, retry_at: Option<Instant>, now: Instant) -> Self {
+    pub(crate) const fn new(reason: Reason, retry_at: Instant, rejected_at: Instant) -> Self {
         Self {
             reason,
             retry_at,
-            retry_after: retry_at.map(|at| at.since(now)),
+            rejected_at,
         }
     }
 
@@ -105,21 +106,21 @@ impl Rejected {
 
     /// Returns when a call may be admitted, by the breaker's clock, if that is known.
     #[must_use]
-    pub const fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+    pub fn retry_at(&self) -> Option<Instant> {
+        (self.retry_at != Instant::MAX).then_some(self.retry_at)
     }
 
     /// Returns how long to wait before trying again, if that is known.
     #[must_use]
-    pub const fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_at().map(|at| at.since(self.rejected_at))
     }
 }
 
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "circuit breaker is {}", self.reason)?;
-        match self.retry_after {
+        match self.retry_after() {
             Some(delay) => write!(f, "; retry after {delay:?}"),
             None => Ok(()),
         }
@@ -138,7 +139,7 @@ impl Classify for Rejected {
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.retry_after()
     }
 }
 
@@ -190,7 +191,7 @@ impl<E: Classify> Classify for CallError<E> {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Rejected(error) => error.retry_after,
+            Self::Rejected(error) => error.retry_after(),
             Self::Inner(error) => error.retry_after(),
         }
     }

@@ -9,6 +9,7 @@ mod machine;
 mod snapshot;
 mod window;
 
+mod backlog;
 mod breaker;
 mod call;
 mod registry;

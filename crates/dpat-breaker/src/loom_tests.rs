@@ -1,7 +1,7 @@
 //! Small models of the handle, checked by loom in every interleaving under `cfg(dpat_loom)`, and run as plain tests
 //! otherwise so that they cannot rot.
 //!
-//! loom sees the gate, the lock and the published view. It does not see the registry's maps, nor the test clock, which
+//! loom sees the gate, the backlog, the lock and the published view. It does not see the registry's maps, nor the test clock, which
 //! stands still while threads run.
 
 use crate::snapshot::{Cause, Published, View};
@@ -104,60 +104,76 @@ fn loom_a_dropped_permit_returns_exactly_once() {
 
 #[test]
 fn loom_a_late_result_changes_nothing() {
-    model(|| {
-        let (breaker, _) = breaker(config(Trip::consecutive_failures(1)));
-        let permit = breaker.try_acquire_owned().unwrap();
-        let other = breaker.clone();
-        let resets = thread::spawn(move || other.reset());
-        permit.failure();
-        resets.join().unwrap();
-        // Before the reset the failure trips and is forgotten; after it, it is late.
-        let snapshot = breaker.snapshot();
-        assert_eq!(
-            (snapshot.state, snapshot.trips()[0].hits, snapshot.attempt),
-            (State::Closed, 0, 0)
-        );
-    });
+    // The first failure trips, or waits in the backlog.
+    for trip in [Trip::consecutive_failures(1), Trip::failures_of_last(2, 4)] {
+        model(move || {
+            let (breaker, _) = breaker(config(trip));
+            let permit = breaker.try_acquire_owned().unwrap();
+            let other = breaker.clone();
+            let resets = thread::spawn(move || other.reset());
+            permit.failure();
+            resets.join().unwrap();
+            // Before the reset the failure is forgotten; after it, it is late.
+            let snapshot = breaker.snapshot();
+            assert_eq!(
+                (snapshot.state, snapshot.trips()[0].hits, snapshot.attempt),
+                (State::Closed, 0, 0)
+            );
+        });
+    }
 }
 
 #[test]
-fn loom_the_breaker_trips_once() {
-    model(|| {
-        let (breaker, _) = breaker(config(Trip::consecutive_failures(1)));
-        let permits = [
-            breaker.try_acquire_owned().unwrap(),
-            breaker.try_acquire_owned().unwrap(),
-        ];
-        let threads = permits.map(|permit| thread::spawn(move || permit.failure()));
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        let snapshot = breaker.snapshot();
-        assert_eq!(
-            (snapshot.state, snapshot.epoch, snapshot.attempt),
-            (State::Open, 1, 1)
-        );
-    });
+fn loom_the_breaker_trips_once_and_at_its_threshold() {
+    for (trip, failures) in [
+        (Trip::consecutive_failures(1), 2),
+        (Trip::failures_of_last(2, 4), 2),
+    ] {
+        model(move || {
+            let (breaker, _) = breaker(config(trip));
+            let permits: Vec<_> = (0..failures)
+                .map(|_| breaker.try_acquire_owned().unwrap())
+                .collect();
+            let threads: Vec<_> = permits
+                .into_iter()
+                .map(|permit| thread::spawn(move || permit.failure()))
+                .collect();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            let snapshot = breaker.snapshot();
+            assert_eq!(
+                (snapshot.state, snapshot.epoch, snapshot.attempt),
+                (State::Open, 1, 1)
+            );
+        });
+    }
 }
 
 #[test]
 fn loom_window_counts_equal_its_slots_after_quiescence() {
-    model(|| {
-        let trip = Trip::failure_rate(1.0).over_calls(3).minimum_calls(3);
-        let (breaker, _) = breaker(config(trip));
-        let threads: Vec<_> = [Verdict::success(), Verdict::failure()]
-            .into_iter()
-            .map(|verdict| {
+    // Results go to the machine, or wait in the backlog.
+    for threshold in [0.3, 1.0] {
+        model(move || {
+            let trip = Trip::failure_rate(threshold)
+                .over_calls(40)
+                .minimum_calls(39);
+            let (breaker, _) = breaker(config(trip));
+            let permits = [Verdict::success(), Verdict::failure()].map(|verdict| {
                 let permit = breaker.try_acquire_owned().unwrap();
-                thread::spawn(move || permit.record(verdict))
-            })
-            .collect();
-        for thread in threads {
-            thread.join().unwrap();
-        }
-        let status = breaker.snapshot().trips()[0];
-        assert_eq!((status.calls, status.hits), (2, 1));
-    });
+                (permit, verdict)
+            });
+            let threads =
+                permits.map(|(permit, verdict)| thread::spawn(move || permit.record(verdict)));
+            let seen = breaker.snapshot().trips()[0];
+            assert!(seen.calls <= 2 && seen.hits <= 1);
+            for thread in threads {
+                thread.join().unwrap();
+            }
+            let status = breaker.snapshot().trips()[0];
+            assert_eq!((status.calls, status.hits), (2, 1));
+        });
+    }
 }
 
 #[test]
@@ -169,18 +185,26 @@ fn loom_a_success_is_skipped_only_while_it_changes_nothing() {
         breaker.metrics_only();
         breaker.try_acquire().unwrap().success();
         let failed = Arc::new(AtomicU64::new(0));
-        let (other, flag) = (breaker.clone(), Arc::clone(&failed));
-        let fails = thread::spawn(move || {
-            other.try_acquire().unwrap().failure();
-            flag.store(1, Release);
+        let permits = [
+            breaker.try_acquire_owned().unwrap(),
+            breaker.try_acquire_owned().unwrap(),
+        ];
+        let threads = permits.map(|permit| {
+            let flag = Arc::clone(&failed);
+            thread::spawn(move || {
+                permit.failure();
+                flag.fetch_add(1, Release);
+            })
         });
-        let seen = failed.load(Acquire) == 1;
+        let seen = failed.load(Acquire);
         breaker.try_acquire().unwrap().success();
         let hits = breaker.snapshot().trips()[0].hits;
-        if seen {
-            assert_eq!(hits, 0, "a success after the failure pushes it out");
+        if seen == 2 {
+            assert_eq!(hits, 0, "a success after the failures pushes them out");
         }
-        fails.join().unwrap();
+        for thread in threads {
+            thread.join().unwrap();
+        }
     });
 }
 

@@ -85,6 +85,9 @@ pub(crate) struct Gate {
     pub(crate) entry: Entry,
     /// A quick plain success changes nothing.
     pub(crate) success_is_idle: bool,
+    /// So many quick plain failures, and any quick plain successes between them, cannot trip a rule, so that they may
+    /// be counted later. None if they may not.
+    pub(crate) slack: Option<u32>,
     /// Calls have to be measured.
     pub(crate) timed: bool,
     /// Every counted result depends on the time.
@@ -330,6 +333,29 @@ impl Machine {
         }
     }
 
+    /// Counts results that [`Gate::slack`] allowed to wait: for each, whether it failed. Returns whether there were any.
+    pub(crate) fn catch_up(&mut self, waiting: impl Iterator<Item = bool>) -> bool {
+        let mut any = false;
+        for failed in waiting {
+            let report = Report {
+                verdict: if failed {
+                    Verdict::failure()
+                } else {
+                    Verdict::success()
+                },
+                elapsed: Duration::ZERO,
+            };
+            self.record(&report, Instant::MIN);
+            debug_assert!(
+                matches!(self.phase, Phase::MetricsOnly)
+                    || self.trip_cause(failed, Duration::ZERO).is_none(),
+                "a result waited that had to trip"
+            );
+            any = true;
+        }
+        any
+    }
+
     /// Takes back a permit whose call was given up. Decides nothing.
     pub(crate) fn release(&mut self, admission: Admission) -> Change {
         match &mut self.phase {
@@ -395,14 +421,29 @@ impl Machine {
     /// Returns what the handle may decide by itself.
     pub(crate) fn gate(&self) -> Gate {
         let counting = matches!(self.phase, Phase::Closed | Phase::MetricsOnly);
+        let success_is_idle = counting && self.trackers.iter().all(Tracker::is_idle);
         Gate {
             epoch: self.epoch,
             entry: self.entry(),
-            success_is_idle: counting && self.trackers.iter().all(Tracker::is_idle),
+            success_is_idle,
+            // A failure that waits would make a success that is idle before it count after it.
+            slack: (counting && !success_is_idle && !self.limits.needs_now).then(|| self.slack()),
             timed: self.limits.slow_above_nanos != u64::MAX
                 && !matches!(self.phase, Phase::Disabled),
             needs_now: !counting || self.limits.needs_now,
             slow_above_nanos: self.limits.slow_above_nanos,
+        }
+    }
+
+    fn slack(&self) -> u32 {
+        match self.phase {
+            Phase::MetricsOnly => u32::MAX,
+            _ => self
+                .trackers
+                .iter()
+                .map(Tracker::slack)
+                .min()
+                .unwrap_or(u32::MAX),
         }
     }
 
@@ -475,14 +516,16 @@ impl Machine {
         if !failed && report.elapsed <= self.limits.slow_above {
             return Change::counts(changed); // a quick success never trips
         }
-        let cause = self
-            .trackers
-            .iter()
-            .find_map(|tracker| tracker.trips(failed, report.elapsed));
-        match cause {
+        match self.trip_cause(failed, report.elapsed) {
             Some(cause) => Change::State(self.open(now, cause, report.verdict.requested_delay())),
             None => Change::counts(changed),
         }
+    }
+
+    fn trip_cause(&self, failed: bool, elapsed: Duration) -> Option<Cause> {
+        self.trackers
+            .iter()
+            .find_map(|tracker| tracker.trips(failed, elapsed))
     }
 
     #[inline]

@@ -108,8 +108,9 @@ impl Verdict {
         self.retry_after
     }
 
-    pub(crate) const fn is_plain_success(&self) -> bool {
-        matches!(self.outcome, Outcome::Success) && self.weight == 1
+    /// Says whether it is a success or a failure of weight 1.
+    pub(crate) const fn is_plain(&self) -> bool {
+        !matches!(self.outcome, Outcome::Ignored) && self.weight == 1
     }
 }
 

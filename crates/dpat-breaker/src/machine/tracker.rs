@@ -1,6 +1,7 @@
 //! What one trip rule remembers.
 
 use super::Report;
+use crate::backlog::CAPACITY;
 use crate::config::{Rule, Trip, Window};
 use crate::snapshot::Cause;
 use crate::verdict::Outcome;
@@ -103,6 +104,30 @@ impl Tracker {
         }
     }
 
+    /// Returns how many more failures surely do not trip, among any number of successes up to the backlog's capacity.
+    pub(super) fn slack(&self) -> u32 {
+        let sums = self.sums();
+        match self.trip.rule {
+            Rule::FailureRate { threshold } => {
+                if sums.calls + u64::from(CAPACITY) < u64::from(self.trip.minimum_calls) {
+                    u32::MAX
+                } else if sums.weight == sums.calls {
+                    // Calls only become more; one hit below the rounded-down reach is a whole call below the
+                    // threshold.
+                    let reach = threshold * narrowed(sums.calls);
+                    below(reach.floor(), sums.hits)
+                } else {
+                    // Heavy successes may be forgotten.
+                    0
+                }
+            }
+            Rule::SlowRate { .. } => u32::MAX,
+            Rule::Consecutive { failures } | Rule::OfLast { failures, .. } => {
+                below(failures.into(), sums.hits)
+            }
+        }
+    }
+
     pub(super) fn needs_now(&self) -> bool {
         matches!(self.memory, Memory::Time(_))
     }
@@ -178,4 +203,15 @@ impl Tracker {
         };
         Sample { hit, weight }
     }
+}
+
+/// Returns how many hits may be added and stay below `reach`.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a float to integer cast saturates
+fn below(reach: f64, hits: u64) -> u32 {
+    (reach - 1.0 - narrowed(hits)) as u32
+}
+
+#[allow(clippy::cast_precision_loss)] // count windows hold at most a million calls
+fn narrowed(calls: u64) -> f64 {
+    calls as f64
 }
