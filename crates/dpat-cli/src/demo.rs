@@ -1,16 +1,21 @@
 //! `dpat demo`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use dpat_cases::shop;
-use dpat_cases::shop::config::{Config, Faults, Pattern};
+use dpat_cases::shop::chaos;
+use dpat_cases::shop::config::{Config, Engine, Faults, Pattern, Scenario};
+use dpat_cases::shop::domain::Order;
+use dpat_cases::shop::input;
+use dpat_cases::shop::run::RunError;
 use dpat_cases::shop::view::View;
 
 use crate::lines::Lines;
 use crate::live::Live;
 use crate::output::{result, say};
-use crate::{INTERNAL, OK, USAGE, VIOLATED};
+use crate::{BAD_INPUT, INTERNAL, OK, UNKNOWN, USAGE, VIOLATED};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Name {
@@ -18,22 +23,52 @@ enum Name {
     Shop,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Without {
-    Breaker,
-    Retry,
-    Idempotency,
-    Outbox,
+/// Parses the name of a pattern.
+fn pattern(name: &str) -> Result<Pattern, String> {
+    let known = Pattern::ALL
+        .into_iter()
+        .find(|pattern| pattern.name() == name);
+    known.ok_or_else(|| {
+        let names = Pattern::ALL.map(Pattern::name).join(", ");
+        format!("must be one of {names}")
+    })
 }
 
-impl From<Without> for Pattern {
-    fn from(without: Without) -> Self {
-        match without {
-            Without::Breaker => Self::Breaker,
-            Without::Retry => Self::Retry,
-            Without::Idempotency => Self::Idempotency,
-            Without::Outbox => Self::Outbox,
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ScenarioName {
+    /// Every kind of fault.
+    Shop,
+    /// Payment fails most requests for a while.
+    RetryStorm,
+    /// Payment hangs for long.
+    CascadingFailure,
+}
+
+impl From<ScenarioName> for Scenario {
+    fn from(name: ScenarioName) -> Self {
+        match name {
+            ScenarioName::Shop => Self::Shop,
+            ScenarioName::RetryStorm => Self::RetryStorm,
+            ScenarioName::CascadingFailure => Self::CascadingFailure,
         }
+    }
+}
+
+/// Parses seconds, with or without a unit: `30`, `30s`, `1500ms`, `2m`.
+fn seconds(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let scale = match unit {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" => 60.0,
+        _ => return Err("the unit must be ms, s or m".to_owned()),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number * scale),
+        _ => Err("must be a number above 0".to_owned()),
     }
 }
 
@@ -42,21 +77,39 @@ impl From<Without> for Pattern {
 pub(crate) struct Demo {
     /// Which system.
     name: Name,
-    /// How many orders.
-    #[arg(long, default_value_t = 2_000)]
-    orders: u64,
+    /// How many orders [default: 2000; with --serve none].
+    #[arg(long, conflicts_with_all = ["duration", "input"])]
+    orders: Option<u64>,
     /// Orders a second.
     #[arg(long, default_value_t = 400.0)]
     rate: f64,
+    /// How long orders are sent, instead of how many: 30, 30s, 1500ms, 2m.
+    #[arg(long, value_parser = seconds, conflicts_with = "input")]
+    duration: Option<f64>,
     /// Seed of orders and faults.
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// `none` for no faults.
+    /// A script of faults (JSON), or `none`; by default a plan is drawn from the seed.
+    #[arg(long, value_name = "SCRIPT|none")]
+    faults: Option<PathBuf>,
+    /// Leave out a pattern, and show what breaks: breaker, retry, idempotency, outbox, budget.
+    #[arg(long, value_delimiter = ',', value_parser = pattern)]
+    without: Vec<Pattern>,
+    /// What the run is about.
+    #[arg(long, value_enum, default_value = "shop")]
+    scenario: ScenarioName,
+    /// Run each service as a process of its own, and kill some by SIGKILL.
     #[arg(long)]
-    faults: Option<String>,
-    /// Leave out a pattern, and show what breaks.
-    #[arg(long, value_delimiter = ',')]
-    without: Vec<Without>,
+    processes: bool,
+    /// Keep the services up for `curl` until Ctrl-C.
+    #[arg(long)]
+    serve: bool,
+    /// Send the orders of this file, one JSON object a line.
+    #[arg(long, value_name = "ORDERS.JSONL")]
+    input: Option<PathBuf>,
+    /// Set lines of the input that are no orders aside, in `rejected.jsonl` beside the report.
+    #[arg(long, requires = "input")]
+    skip_bad: bool,
     /// Print the verdict as one JSON object on the last line of stdout.
     #[arg(long)]
     json: bool,
@@ -65,34 +118,120 @@ pub(crate) struct Demo {
     report: Option<PathBuf>,
 }
 
+/// Why there is nothing to run.
+enum Refusal {
+    Usage(String),
+    Input(String),
+    Internal(String),
+}
+
+impl Refusal {
+    /// Says why, and returns the exit code.
+    fn exit(&self) -> u8 {
+        let (text, code) = match self {
+            Self::Usage(text) => (format!("dpat: {text}"), USAGE),
+            // In the form FILE:LINE:COL, which editors follow.
+            Self::Input(text) => (text.clone(), BAD_INPUT),
+            Self::Internal(text) => (format!("dpat: {text}"), INTERNAL),
+        };
+        say(&text);
+        code
+    }
+}
+
+impl Demo {
+    fn config(&self) -> Result<Config, Refusal> {
+        let faults = match &self.faults {
+            Some(path) if path.as_os_str() == "none" => Faults::None,
+            Some(path) => Faults::Script(
+                chaos::read(path).map_err(|error| Refusal::Input(error.to_string()))?,
+            ),
+            None if self.serve => Faults::None,
+            None => Faults::Seeded,
+        };
+        let input = self.orders_given()?;
+        let config = Config {
+            scenario: self.scenario.into(),
+            engine: self.engine()?,
+            seed: self.seed,
+            orders: match &input {
+                Some(orders) => orders.len() as u64,
+                None => self.orders_wanted(),
+            },
+            rate: self.rate,
+            without: self.without.clone(),
+            faults,
+            report: self.report.clone(),
+            serve: self.serve,
+            input,
+        };
+        config
+            .validate()
+            .map_err(|error| Refusal::Usage(error.to_string()))?;
+        Ok(config)
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // positive, and saturating
+    fn orders_wanted(&self) -> u64 {
+        match (self.orders, self.duration) {
+            (Some(orders), _) => orders,
+            (None, Some(seconds)) => (seconds * self.rate).ceil() as u64,
+            (None, None) if self.serve => 0,
+            (None, None) => 2_000,
+        }
+    }
+
+    fn orders_given(&self) -> Result<Option<Arc<[Order]>>, Refusal> {
+        let Some(path) = &self.input else {
+            return Ok(None);
+        };
+        let read =
+            input::read(path, self.skip_bad).map_err(|error| Refusal::Input(error.to_string()))?;
+        if self.skip_bad {
+            let beside = self.report.as_deref().and_then(Path::parent);
+            let rejected = beside.unwrap_or(Path::new("")).join("rejected.jsonl");
+            input::write_rejected(&read.rejected, &rejected)
+                .map_err(|error| Refusal::Internal(format!("{}: {error}", rejected.display())))?;
+            say(&format!(
+                "{} lines set aside in {}",
+                read.rejected.len(),
+                rejected.display()
+            ));
+        }
+        Ok(Some(read.orders.into()))
+    }
+
+    fn engine(&self) -> Result<Engine, Refusal> {
+        if !self.processes {
+            return Ok(Engine::Threads);
+        }
+        let program = std::env::current_exe()
+            .map_err(|error| Refusal::Internal(format!("this program's own path: {error}")))?;
+        Ok(Engine::Processes { program })
+    }
+}
+
 /// Runs the demo and returns the exit code.
 pub(crate) fn run(demo: &Demo) -> u8 {
     let Name::Shop = demo.name;
-    let config = Config {
-        seed: demo.seed,
-        orders: demo.orders,
-        rate: demo.rate,
-        without: demo.without.iter().copied().map(Pattern::from).collect(),
-        faults: match demo.faults.as_deref() {
-            Some("none") => Faults::None,
-            _ => Faults::Seeded,
-        },
-        report: demo.report.clone(),
+    let config = match demo.config() {
+        Ok(config) => config,
+        Err(refusal) => return refusal.exit(),
     };
-    if let Err(error) = config.validate() {
-        say(&format!("dpat: {error}"));
-        return USAGE;
-    }
     let mut view: Box<dyn View> = match Live::new() {
-        Some(live) if !demo.json => Box::new(live),
+        Some(live) if !demo.json && !demo.serve => Box::new(live),
         _ => Box::new(Lines::default()),
     };
     let outcome = shop::run::block_on(config, view.as_mut());
+    drop(view);
     let record = match outcome {
         Ok(record) => record,
         Err(error) => {
             say(&format!("dpat: {error}"));
-            return INTERNAL;
+            return match error {
+                RunError::Interrupted => UNKNOWN,
+                _ => INTERNAL,
+            };
         }
     };
     if demo.json {
@@ -108,5 +247,24 @@ pub(crate) fn run(demo: &Demo) -> u8 {
         OK
     } else {
         VIOLATED
+    }
+}
+
+/// Options of `dpat node`, by which a demo starts its own processes.
+#[derive(Debug, Args)]
+pub(crate) struct Node {
+    /// What the node must know.
+    #[arg(long)]
+    config: PathBuf,
+}
+
+/// Runs one node until its standard input is closed.
+pub(crate) fn node(node: &Node) -> u8 {
+    match shop::process::run_child(&node.config) {
+        Ok(()) => OK,
+        Err(error) => {
+            say(&format!("dpat node: {error}"));
+            INTERNAL
+        }
     }
 }

@@ -14,8 +14,12 @@ use clap::{Parser, Subcommand};
 const OK: u8 = 0;
 /// It does not.
 const VIOLATED: u8 = 1;
+/// It cannot be told.
+const UNKNOWN: u8 = 2;
 /// The command line is wrong.
 const USAGE: u8 = 64;
+/// The input is wrong.
+const BAD_INPUT: u8 = 65;
 /// The program or the machine failed.
 const INTERNAL: u8 = 70;
 
@@ -31,6 +35,9 @@ struct Cli {
 enum Command {
     /// Run a whole system under chaos and check what is left.
     Demo(demo::Demo),
+    /// Run one node of a demo; started by `demo --processes`.
+    #[command(hide = true)]
+    Node(demo::Node),
 }
 
 fn main() -> ExitCode {
@@ -45,5 +52,6 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Demo(demo) => ExitCode::from(demo::run(&demo)),
+        Command::Node(node) => ExitCode::from(demo::node(&node)),
     }
 }

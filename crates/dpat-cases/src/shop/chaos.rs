@@ -3,12 +3,13 @@
 //! A fault of a single request is drawn from a hash of seed, operation, order, step and sending, so that the same
 //! seed gives the same faults, however the requests are timed. Kills and hangs follow a timetable.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dpat_core::{Entropy, SplitMix64};
 use serde::{Deserialize, Serialize};
 
-use super::config::Config;
+use super::config::{Config, Faults, Scenario};
 use super::domain::{CARD_LIMIT_CENTS, Fnv, Order};
 use super::service::ports::{Peer, Step};
 use super::workflow::COMPLETED;
@@ -383,11 +384,96 @@ impl Script {
     }
 }
 
+/// Returns the plan of a configuration; `orders` are the orders of the run, in order.
+#[must_use]
+pub fn plan(config: &Config, orders: impl Iterator<Item = Order>) -> Script {
+    let length = u64::try_from(config.length().as_micros()).unwrap_or(u64::MAX);
+    match (&config.faults, config.scenario) {
+        (Faults::None, _) => Script::none(),
+        (Faults::Script(script), _) => script.clone(),
+        (Faults::Seeded, Scenario::Shop) => seeded(config, orders, config.orders),
+        (Faults::Seeded, Scenario::RetryStorm) => {
+            let mut op = Op::timed(Do::Error, Peer::Payment, length / 5, Some(length / 2));
+            op.step = Some(Step::Charge);
+            op.per_million = Some(700_000);
+            Script {
+                seed: config.seed,
+                ops: vec![op],
+                ..Script::none()
+            }
+        }
+        (Faults::Seeded, Scenario::CascadingFailure) => {
+            let hang = (length / 10 * 3).clamp(2_500_000, 10_000_000);
+            Script {
+                seed: config.seed,
+                ops: vec![Op::timed(Do::Hang, Peer::Payment, length / 4, Some(hang))],
+                ..Script::none()
+            }
+        }
+    }
+}
+
+/// A script that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScriptError {
+    /// It is no script.
+    #[error("{}:{line}:{column}: {field}: {reason}", .file.display())]
+    Invalid {
+        /// Which file.
+        file: PathBuf,
+        /// From 1.
+        line: usize,
+        /// In bytes, from 1.
+        column: usize,
+        /// The field that is wrong.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file cannot be read.
+    #[error("{}:1:1: file: {source}", .file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Reads a script from a file.
+///
+/// # Errors
+/// [`ScriptError`].
+pub fn read(file: &Path) -> Result<Script, ScriptError> {
+    let text = std::fs::read(file).map_err(|source| ScriptError::Unreadable {
+        file: file.to_owned(),
+        source,
+    })?;
+    serde_json::from_slice(&text).map_err(|error| {
+        let message = error.to_string();
+        let message = message.split(" at line ").next().unwrap_or(&message);
+        // Our own checks begin with the field; the decoder quotes it, if it knows it.
+        let (field, reason) = match message.split_once(": ") {
+            Some((field, reason)) if !field.contains('`') && !field.starts_with("invalid ") => {
+                (field, reason)
+            }
+            _ => (message.split('`').nth(1).unwrap_or("script"), message),
+        };
+        ScriptError::Invalid {
+            file: file.to_owned(),
+            line: error.line().max(1),
+            column: error.column().max(1),
+            field: field.to_owned(),
+            reason: reason.to_owned(),
+        }
+    })
+}
+
 /// Draws the plan of a run: every kind of fault, and at least one of each that a pattern is there for.
 ///
 /// `orders` are the orders of the run, in order.
-#[must_use]
-pub fn seeded(config: &Config, orders: impl Iterator<Item = Order>, count: u64) -> Script {
+fn seeded(config: &Config, orders: impl Iterator<Item = Order>, count: u64) -> Script {
     let entropy = SplitMix64::stream(config.seed, "faults");
     let length = u64::try_from(config.length().as_micros()).unwrap_or(u64::MAX);
     // A few per cent up or down, so that seeds differ.

@@ -11,7 +11,7 @@ use super::chaos::Do;
 use super::domain::{Item, OrderRecord, State, opening_stock};
 use super::driver::Sent;
 use super::journal::{self, Call, Entry as JournalEntry, Injected};
-use super::policy::{MINIMUM_CALLS, OPEN_TIME, PROBES};
+use super::policy::{BUDGET_FLOOR, BUDGET_RATIO, BUDGET_WINDOW, MINIMUM_CALLS, OPEN_TIME, PROBES};
 use super::record::{Check, FirstBad, Violation};
 use super::service::inventory::{HOLDS, STOCK};
 use super::service::payment::{Entry, Kind, LEDGER};
@@ -19,7 +19,7 @@ use super::service::ports::{Peer, Read, Reply, Store, StoreError, Table, decode}
 use super::service::shipping::{SHIPMENTS, Shipment};
 use super::shell::redb;
 use super::supervisor::Outage;
-use super::workflow::ORDERS;
+use super::workflow::{ATTEMPTS_PER_TRY, ORDERS};
 
 /// The rows of all stores.
 #[derive(Debug, Default)]
@@ -544,5 +544,59 @@ pub fn spared_calls(history: &History, outages: &[Outage]) -> Tally {
         }
     }
     worst.check.looked_at = looked_at;
+    worst
+}
+
+/// Retries stay a small share of the requests.
+///
+/// Counted for the pair of services with the most retries, from a journal of every call: within each window the
+/// budget allows [`BUDGET_RATIO`] × requests + [`BUDGET_FLOOR`] a second.
+#[must_use]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss
+)] // small counts
+pub fn retry_amplification(history: &History) -> Tally {
+    let says = "retries between two services stay within the budget's share of the requests";
+    let mut pairs = BTreeMap::<(Peer, u32, Peer), Vec<&Call>>::new();
+    for call in &history.calls {
+        let pair = (call.from, call.incarnation, call.to);
+        pairs.entry(pair).or_default().push(call);
+    }
+    let mut worst = Tally::new("retry_amplification", says, 0);
+    let mut worst_excess = None;
+    for ((from, _, to), mut calls) in pairs {
+        calls.sort_by_key(|call| call.start_us);
+        let is_retry = |call: &&&Call| call.attempt % ATTEMPTS_PER_TRY != 0;
+        let retries: Vec<&&Call> = calls.iter().filter(is_retry).collect();
+        let requests = calls.len() - retries.len();
+        let begin = calls.first().map_or(0, |call| call.start_us);
+        let end = calls.last().map_or(0, |call| call.start_us);
+        let window_us = BUDGET_WINDOW.as_micros() as u64;
+        let windows = (end - begin) / window_us + 1;
+        let floor = u64::from(BUDGET_FLOOR) * BUDGET_WINDOW.as_secs();
+        let limit = (requests as f64 * BUDGET_RATIO) as u64 + floor * windows;
+        let count = retries.len() as u64;
+        let excess = i128::from(count) - i128::from(limit);
+        if worst_excess.is_some_and(|worst| worst >= excess) {
+            continue;
+        }
+        worst_excess = Some(excess);
+        worst = Tally::new("retry_amplification", says, limit);
+        worst.check.looked_at = calls.len() as u64;
+        match usize::try_from(limit)
+            .ok()
+            .and_then(|limit| retries.get(limit))
+        {
+            Some(call) => worst.bad(
+                count,
+                Some(&call.order_id),
+                call.start_us / 1_000,
+                format!("{from} retries {to} beyond its budget: {requests} requests"),
+            ),
+            None => worst.check.count = count,
+        }
+    }
     worst
 }

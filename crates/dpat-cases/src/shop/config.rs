@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::chaos::Script;
+use super::domain::Order;
 
 /// A pattern that can be left out, to see what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,11 +23,19 @@ pub enum Pattern {
     Idempotency,
     /// Writing the event together with the order.
     Outbox,
+    /// The limit on retries, in the scenario that is about it.
+    Budget,
 }
 
 impl Pattern {
     /// Every pattern that can be left out.
-    pub const ALL: [Self; 4] = [Self::Breaker, Self::Retry, Self::Idempotency, Self::Outbox];
+    pub const ALL: [Self; 5] = [
+        Self::Breaker,
+        Self::Retry,
+        Self::Idempotency,
+        Self::Outbox,
+        Self::Budget,
+    ];
 
     /// Returns the name used on the command line.
     #[must_use]
@@ -35,6 +45,7 @@ impl Pattern {
             Self::Retry => "retry",
             Self::Idempotency => "idempotency",
             Self::Outbox => "outbox",
+            Self::Budget => "budget",
         }
     }
 
@@ -46,6 +57,7 @@ impl Pattern {
             Self::Retry => "transient_survived",
             Self::Idempotency => "single_charge",
             Self::Outbox => "event_once",
+            Self::Budget => "retry_amplification",
         }
     }
 }
@@ -69,9 +81,80 @@ pub enum Faults {
     Script(Script),
 }
 
+/// What the run is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Scenario {
+    /// Every kind of fault.
+    #[default]
+    Shop,
+    /// Payment fails most requests for a while; retries must not multiply them. Without breakers, which would end the
+    /// storm before the budget could.
+    RetryStorm,
+    /// Payment hangs for long; its callers must not hang with it.
+    CascadingFailure,
+}
+
+impl Scenario {
+    /// Returns the name used on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shop => "shop",
+            Self::RetryStorm => "retry-storm",
+            Self::CascadingFailure => "cascading-failure",
+        }
+    }
+
+    /// Returns the patterns that can be left out.
+    #[must_use]
+    pub const fn patterns(self) -> &'static [Pattern] {
+        match self {
+            Self::Shop => &[
+                Pattern::Breaker,
+                Pattern::Retry,
+                Pattern::Idempotency,
+                Pattern::Outbox,
+            ],
+            Self::RetryStorm => &[Pattern::Budget],
+            Self::CascadingFailure => &[Pattern::Breaker],
+        }
+    }
+}
+
+/// Where the nodes run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Engine {
+    /// Each in a thread of this process.
+    #[default]
+    Threads,
+    /// Each in a process of its own: `program node --config FILE`.
+    Processes {
+        /// The program.
+        program: PathBuf,
+    },
+}
+
+impl Engine {
+    /// Returns the name used in the verdict.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Threads => "threads",
+            Self::Processes { .. } => "processes",
+        }
+    }
+}
+
 /// What to run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
+    /// What it is about.
+    pub scenario: Scenario,
+    /// Where the nodes run.
+    pub engine: Engine,
     /// Seed of orders and faults.
     pub seed: u64,
     /// How many orders.
@@ -84,17 +167,26 @@ pub struct Config {
     pub faults: Faults,
     /// Where the report goes.
     pub report: Option<PathBuf>,
+    /// Whether the services stay up for others until Ctrl-C.
+    pub serve: bool,
+    /// Orders given, instead of drawn from the seed; `orders` is their number.
+    #[serde(skip)]
+    pub input: Option<Arc<[Order]>>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
+            scenario: Scenario::Shop,
+            engine: Engine::Threads,
             seed: 7,
             orders: 2_000,
             rate: 400.0,
             without: Vec::new(),
             faults: Faults::Seeded,
             report: None,
+            serve: false,
+            input: None,
         }
     }
 }
@@ -120,10 +212,11 @@ impl Config {
     /// # Errors
     /// The first value that breaks its limit.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        if self.orders == 0 || self.orders > ORDERS_MAX {
+        let least = u64::from(!self.serve);
+        if self.orders < least || self.orders > ORDERS_MAX {
             return Err(ConfigError {
                 field: "orders",
-                reason: format!("must be 1 to {ORDERS_MAX}, is {}", self.orders),
+                reason: format!("must be {least} to {ORDERS_MAX}, is {}", self.orders),
             });
         }
         if !(self.rate > 0.0 && self.rate <= RATE_MAX) {
@@ -132,13 +225,25 @@ impl Config {
                 reason: format!("must be above 0 and at most {RATE_MAX}, is {}", self.rate),
             });
         }
+        for pattern in &self.without {
+            if !self.scenario.patterns().contains(pattern) {
+                return Err(ConfigError {
+                    field: "without",
+                    reason: format!(
+                        "{pattern} cannot be left out of scenario {}",
+                        self.scenario.name()
+                    ),
+                });
+            }
+        }
         Ok(())
     }
 
     /// Says whether a pattern is in use.
     #[must_use]
     pub fn uses(&self, pattern: Pattern) -> bool {
-        !self.without.contains(&pattern)
+        let by_scenario = self.scenario != Scenario::RetryStorm || pattern != Pattern::Breaker;
+        by_scenario && !self.without.contains(&pattern)
     }
 
     /// Returns how long the orders take to send.

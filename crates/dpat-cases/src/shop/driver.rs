@@ -50,7 +50,9 @@ pub struct Progress {
 /// Makes a histogram of microseconds that takes every value.
 #[must_use]
 pub fn histogram() -> Histogram<u64> {
-    let mut histogram = Histogram::new(3).expect("3 significant digits are allowed");
+    let Ok(mut histogram) = Histogram::new(3) else {
+        unreachable!("3 significant digits are allowed");
+    };
     histogram.auto(true);
     histogram
 }

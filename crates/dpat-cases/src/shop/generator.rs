@@ -1,5 +1,6 @@
 //! Orders drawn from a seed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dpat_core::{Entropy, SplitMix64};
@@ -42,6 +43,8 @@ pub struct Generator {
     orders: u64,
     /// Cumulated weights of the SKUs.
     weights: Vec<f64>,
+    /// Orders given, of which only the times are drawn.
+    given: Option<Arc<[Order]>>,
 }
 
 impl Generator {
@@ -63,6 +66,7 @@ impl Generator {
             next: 0,
             orders: config.orders,
             weights,
+            given: config.input.clone(),
         }
     }
 
@@ -114,6 +118,10 @@ impl Generator {
     }
 }
 
+fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 impl Iterator for Generator {
     type Item = Planned;
 
@@ -124,7 +132,11 @@ impl Iterator for Generator {
         self.at += self.gap();
         let planned = Planned {
             at: Duration::from_secs_f64(self.at),
-            order: self.order(),
+            order: match self.given.as_ref().map(|given| given.get(index(self.next))) {
+                Some(Some(order)) => order.clone(),
+                Some(None) => return None,
+                None => self.order(),
+            },
         };
         self.next += 1;
         Some(planned)

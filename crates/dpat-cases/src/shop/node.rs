@@ -1,6 +1,6 @@
 //! One service with its shell: in a thread of this process, or as a process of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +26,7 @@ use super::service::shipping::Shipping;
 use super::shell::http::{HttpTransport, ServeError, Server};
 use super::shell::redb::{self, RedbStore};
 use super::shell::time::RunTime;
+use super::story::Watched;
 use super::workflow::{FlowConfig, micros};
 
 /// Everything that a node must know to start.
@@ -48,7 +49,7 @@ pub struct NodeConfig {
     /// The faults.
     pub script: Script,
     /// The orders of which everything is written down.
-    pub watched: BTreeSet<String>,
+    pub watched: Watched,
 }
 
 /// Why a node stopped.
@@ -82,6 +83,14 @@ pub enum NodeError {
         peer: Peer,
         /// Why.
         source: std::io::Error,
+    },
+    /// A child process ended with an error of its own.
+    #[error("{peer}: the process ended with code {code}")]
+    Exited {
+        /// Which service.
+        peer: Peer,
+        /// Its exit code.
+        code: i32,
     },
     /// A constant of this program is wrong.
     #[error("backoff: {0}")]
@@ -211,7 +220,7 @@ async fn serve(
     let uses = Use {
         breaker: config.run.uses(Pattern::Breaker),
         retry: config.run.uses(Pattern::Retry),
-        budget: true,
+        budget: config.run.uses(Pattern::Budget),
     };
     let caller = Caller {
         peer: Some(peer),

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use dpat_breaker::{Breaker, OpenTime, Trip, Verdict};
 use dpat_core::{Backoff, Class, Clock, Deadline, Jitter, Sleep};
-use dpat_retry::{Attempt, Retry, RetryBudget, RetryError, RetryExt};
+use dpat_retry::{Attempt, BudgetLimits, Retry, RetryBudget, RetryError, RetryExt};
 
 use super::journal::{Call, Entry, Journal};
 use super::record::BreakerSample;
 use super::service::ports::{CallError, Peer, Reply, Request, Transport};
+use super::story::Watched;
 use super::workflow::micros;
 use crate::sync::Mutex;
 
@@ -30,8 +31,12 @@ const ATTEMPTS: u32 = 3;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long the order service may take to make an order durable.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Retries for each request, above a floor of ten a second.
-const BUDGET_RATIO: f64 = 0.2;
+/// Retries for each request that a budget allows, above its floor.
+pub const BUDGET_RATIO: f64 = 0.2;
+/// Retries a second that a budget always allows.
+pub const BUDGET_FLOOR: u32 = 2;
+/// Over how long a budget counts.
+pub const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 /// What a call is told that a breaker refuses.
 const REFUSED: &str = "the breaker is open";
 /// By how much the retry's own limit comes after the transport's, which must win.
@@ -73,7 +78,7 @@ pub struct Caller {
     /// Where its calls are written down.
     pub journal: Journal,
     /// The orders of which every call is written down.
-    pub watched: Arc<std::collections::BTreeSet<String>>,
+    pub watched: Arc<Watched>,
 }
 
 impl Caller {
@@ -160,7 +165,8 @@ fn retry(with_budget: bool) -> Result<Retry, PolicyError> {
         .no_timeout()
         .no_attempt_timeout();
     let builder = if with_budget {
-        builder.budget(RetryBudget::traffic(BUDGET_RATIO)?)
+        let limits = BudgetLimits::traffic_in(BUDGET_RATIO, BUDGET_WINDOW, BUDGET_FLOOR);
+        builder.budget(RetryBudget::new(limits)?)
     } else {
         builder.no_budget()
     };
@@ -298,7 +304,7 @@ where
         streak: u32,
     ) {
         let caller = &self.caller;
-        if caller.peer.is_none() || !(failed || caller.watched.contains(&call.order_id)) {
+        if caller.peer.is_none() || !(failed || caller.watched.has(&call.order_id)) {
             return;
         }
         call.end_us = micros(self.time.now());

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::chaos::{Do, Script};
 use super::check::{History, Stores};
 use super::domain::{CARD_LIMIT_CENTS, Order, OrderRecord, Reason, State};
@@ -13,9 +15,26 @@ const WATCHED_MAX: usize = 96;
 /// How many orders of each promising sort are watched.
 const EACH: usize = 12;
 
+/// The orders of which every call is written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// All of them.
+    pub all: bool,
+    /// These.
+    pub ids: BTreeSet<String>,
+}
+
+impl Watched {
+    /// Says whether an order is among them.
+    #[must_use]
+    pub fn has(&self, order_id: &str) -> bool {
+        self.all || self.ids.contains(order_id)
+    }
+}
+
 /// Picks the orders of which every call is written down: one of each fate should be among them.
 #[must_use]
-pub fn watch(script: &Script, orders: impl Iterator<Item = Order>) -> BTreeSet<String> {
+pub fn watch(script: &Script, orders: impl Iterator<Item = Order>, all: bool) -> Watched {
     let mut watched: BTreeSet<String> = script.orders().map(str::to_owned).collect();
     let mut plain = Vec::new();
     let mut declined = Vec::new();
@@ -41,7 +60,7 @@ pub fn watch(script: &Script, orders: impl Iterator<Item = Order>) -> BTreeSet<S
     while watched.len() > WATCHED_MAX {
         watched.pop_last();
     }
-    watched
+    Watched { all, ids: watched }
 }
 
 fn ms(us: u64) -> f64 {
@@ -50,12 +69,7 @@ fn ms(us: u64) -> f64 {
 
 /// Tells one order of each fate.
 #[must_use]
-pub fn tell(
-    script: &Script,
-    watched: &BTreeSet<String>,
-    stores: &Stores,
-    history: &History,
-) -> Vec<Story> {
+pub fn tell(script: &Script, watched: &Watched, stores: &Stores, history: &History) -> Vec<Story> {
     let calls_of = |order_id: &str| -> Vec<&Call> {
         let about = |call: &&Call| call.order_id == order_id;
         let mut calls: Vec<&Call> = history.calls.iter().filter(about).collect();
@@ -102,7 +116,7 @@ pub fn tell(
     ];
     let mut stories = Vec::new();
     for (note, fits) in kinds {
-        let found = watched.iter().find_map(|order_id| {
+        let found = watched.ids.iter().find_map(|order_id| {
             let record = stores.orders.get(order_id)?;
             fits(order_id, record).then_some((order_id, record))
         });

@@ -1,6 +1,6 @@
 //! Starts the nodes, kills some by the script, and starts them again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,15 @@ use dpat_core::{Clock, Instant, Sleep, Wall};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::chaos::{Do, Script};
-use super::config::Config;
+use super::config::{Config, Engine};
 use super::journal::{self, Entry};
 use super::node::{Ended, LocalNode, NodeConfig, NodeError};
+use super::process::ProcessNode;
 use super::record::FaultEvent;
 use super::service::ports::Peer;
 use super::shell::http::HttpTransport;
 use super::shell::time::RunTime;
+use super::story::Watched;
 use super::workflow::micros;
 use crate::sync::Mutex;
 
@@ -34,6 +36,12 @@ pub enum SupervisorError {
     /// A node broke.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// A service stopped, and nobody had asked it to.
+    #[error("{peer} stopped by itself")]
+    Gone {
+        /// Which service.
+        peer: Peer,
+    },
     /// A service did not become ready.
     #[error("{peer} is not ready after {wait:?}")]
     NotReady {
@@ -64,6 +72,22 @@ pub struct Deeds {
     pub restarts: u64,
     /// Kills, as outages.
     pub outages: Vec<Outage>,
+    /// Peak memory of the processes of each service.
+    pub memory_mb: BTreeMap<Peer, f64>,
+}
+
+/// Returns the peak memory of a process (`self` or an id) in MiB, or 0 where the system does not tell.
+#[must_use]
+pub fn rss_peak_mb(process: &str) -> f64 {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{process}/status")) else {
+        return 0.0;
+    };
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.trim().strip_suffix("kB"))
+        .and_then(|kib| kib.trim().parse::<f64>().ok())
+        .map_or(0.0, |kib| kib / 1024.0)
 }
 
 /// What all nodes of a run have in common.
@@ -74,7 +98,7 @@ pub struct Plan {
     /// The faults.
     pub script: Script,
     /// The orders of which everything is written down.
-    pub watched: BTreeSet<String>,
+    pub watched: Watched,
     /// Where all services listen.
     pub ports: BTreeMap<Peer, u16>,
     /// Stores and journals.
@@ -111,10 +135,40 @@ impl Plan {
     }
 }
 
+/// A running node.
+#[derive(Debug)]
+enum Node {
+    Local(LocalNode),
+    Process(ProcessNode),
+}
+
+impl Node {
+    fn is_finished(&mut self) -> bool {
+        match self {
+            Self::Local(node) => node.is_finished(),
+            Self::Process(node) => node.is_finished(),
+        }
+    }
+
+    async fn kill(self) {
+        match self {
+            Self::Local(node) => node.kill().await,
+            Self::Process(node) => node.kill().await,
+        }
+    }
+
+    async fn stop(self) -> Result<Ended, NodeError> {
+        match self {
+            Self::Local(node) => node.stop().await,
+            Self::Process(node) => node.stop().await,
+        }
+    }
+}
+
 /// One service: running, or away until a time.
 #[derive(Debug)]
 enum Slot {
-    Up(LocalNode),
+    Up(Node),
     Away { since_us: u64, until: Instant },
 }
 
@@ -179,7 +233,13 @@ impl Supervisor {
         let incarnation = self.incarnations.entry(peer).or_default();
         let config = self.plan.node(peer, *incarnation);
         *incarnation += 1;
-        let node = LocalNode::start(config, self.prometheus.clone())?;
+        let node = match &self.plan.run.engine {
+            Engine::Threads => Node::Local(LocalNode::start(config, self.prometheus.clone())?),
+            Engine::Processes { program } => {
+                let file = self.plan.folder.join(format!("{peer}.json"));
+                Node::Process(ProcessNode::start(program, &config, &file)?)
+            }
+        };
         self.slots.insert(peer, Slot::Up(node));
         Ok(())
     }
@@ -227,6 +287,7 @@ impl Supervisor {
     async fn kill(&mut self, peer: Peer, away: Duration) {
         match self.slots.remove(&peer) {
             Some(Slot::Up(node)) => {
+                self.note_memory(&node);
                 node.kill().await;
                 self.note_death(peer, away, None);
             }
@@ -236,6 +297,15 @@ impl Supervisor {
             }
             None => {}
         }
+    }
+
+    /// Remembers the most memory that a process of this service had.
+    fn note_memory(&self, node: &Node) {
+        let Node::Process(node) = node else { return };
+        let peak = node.pid().map_or(0.0, |pid| rss_peak_mb(&pid.to_string()));
+        let mut deeds = self.deeds.lock();
+        let known = deeds.memory_mb.entry(node.peer()).or_default();
+        *known = known.max(peak);
     }
 
     fn note_death(&mut self, peer: Peer, away: Duration, order_id: Option<String>) {
@@ -270,17 +340,20 @@ impl Supervisor {
                 }
                 self.launch(peer)
             }
-            Some(Slot::Up(node)) if node.is_finished() => match node.stop().await? {
-                Ended::Stopped => Err(SupervisorError::NotReady {
-                    peer,
-                    wait: Duration::ZERO,
-                }),
-                Ended::Died => {
-                    let (away, order_id) = self.last_words(peer);
-                    self.note_death(peer, away, order_id);
-                    Ok(())
+            Some(Slot::Up(mut node)) => {
+                if !node.is_finished() {
+                    self.slots.insert(peer, Slot::Up(node));
+                    return Ok(());
                 }
-            },
+                match node.stop().await? {
+                    Ended::Stopped => Err(SupervisorError::Gone { peer }),
+                    Ended::Died => {
+                        let (away, order_id) = self.last_words(peer);
+                        self.note_death(peer, away, order_id);
+                        Ok(())
+                    }
+                }
+            }
             Some(slot) => {
                 self.slots.insert(peer, slot);
                 Ok(())
@@ -311,6 +384,7 @@ impl Supervisor {
         // Callers before callees.
         for peer in Peer::ALL.into_iter().rev() {
             if let Some(Slot::Up(node)) = self.slots.remove(&peer) {
+                self.note_memory(&node);
                 node.stop().await?;
             }
         }

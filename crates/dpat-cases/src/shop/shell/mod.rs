@@ -1,5 +1,6 @@
 //! What connects the services to a real machine: sockets, files, clocks.
 
 pub mod http;
+pub mod metrics;
 pub mod redb;
 pub mod time;

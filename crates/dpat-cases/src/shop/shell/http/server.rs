@@ -25,6 +25,7 @@ use crate::shop::record::BreakerSample;
 use crate::shop::service::ports::{
     CallError, Gauges, Peer, Reply, Request, Service, Step, StoreError,
 };
+use crate::shop::shell::metrics as shell_metrics;
 use crate::shop::shell::time::RunTime;
 use crate::shop::workflow::micros;
 
@@ -117,12 +118,12 @@ fn router<S: Service>(server: Arc<Server<S>>) -> Router {
         .route("/rpc/{step}", post(rpc::<S>))
         .route("/health/live", get(|| async { "live\n" }))
         .route("/health/ready", get(|| async { "ready\n" }))
+        .route("/metrics", get(metrics::<S>))
         .route("/status", get(status::<S>));
     if server.peer == Peer::Gateway {
         router = router
             .route("/orders", post(place::<S>))
-            .route("/orders/{id}", get(show::<S>))
-            .route("/metrics", get(metrics::<S>));
+            .route("/orders/{id}", get(show::<S>));
     }
     router
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such path", None) })
@@ -168,6 +169,7 @@ async fn status<S: Service>(State(server): State<Arc<Server<S>>>) -> Response {
 }
 
 async fn metrics<S: Service>(State(server): State<Arc<Server<S>>>) -> Response {
+    shell_metrics::show(server.peer, &server.service.gauges());
     let text = server
         .prometheus
         .as_ref()
@@ -195,6 +197,20 @@ async fn answer<S: Service>(
         body: body.clone(),
     };
     let deadline = Deadline::after(server.time.now(), remaining);
+    let begun = server.time.now();
+    let response = serve(server, request, deadline, &body).await;
+    let took = server.time.now().since(begun);
+    shell_metrics::answered(server.peer, step, response.status().as_u16(), took);
+    response
+}
+
+/// Serves one request as the script wants it.
+async fn serve<S: Service>(
+    server: &Server<S>,
+    request: Request,
+    deadline: Deadline,
+    body: &Bytes,
+) -> Response {
     let fate = server.suffer(&request);
     match fate {
         Fate::Pass | Fate::Drop => {}
@@ -219,7 +235,7 @@ async fn answer<S: Service>(
         return broken_off();
     }
     match answer {
-        Ok(reply) => render(reply, &body),
+        Ok(reply) => render(reply, body),
         Err(error) => failure(&error),
     }
 }

@@ -1,0 +1,201 @@
+//! Looks at a run while it goes on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use dpat_core::{Clock, Sleep};
+
+use super::chaos::{Do, Script};
+use super::driver::Progress;
+use super::record::{BreakerSample, FaultEvent, Sample};
+use super::service::ports::{Gauges, Peer};
+use super::shell::http::{HttpTransport, Status};
+use super::shell::time::RunTime;
+use super::supervisor::{Deeds, Outage, Plan};
+use super::view::View;
+use super::workflow::micros;
+use crate::sync::Mutex;
+
+/// How long the orders may stand still at the end, before the run gives up on them.
+const STALLED: Duration = Duration::from_secs(30);
+/// How many ticks make a sample that is kept.
+const TICKS_A_SAMPLE: u64 = 4;
+/// How long a service may take to tell its numbers.
+const STATUS_WAIT: Duration = Duration::from_millis(500);
+
+/// Returns the hangs of a script as outages, the next one last.
+pub(crate) fn hangs(script: &Script) -> Vec<Outage> {
+    let mut hangs: Vec<Outage> = script
+        .timed(Do::Hang)
+        .map(|(at_us, op)| Outage {
+            peer: op.node,
+            from_us: at_us,
+            until_us: at_us.saturating_add(op.for_us.unwrap_or(0)),
+        })
+        .collect();
+    hangs.sort_by_key(|outage| std::cmp::Reverse(outage.from_us));
+    hangs
+}
+
+pub(crate) fn hang_event(outage: &Outage) -> FaultEvent {
+    FaultEvent {
+        at_ms: outage.from_us / 1_000,
+        target: outage.peer,
+        kind: Do::Hang.name().to_owned(),
+        duration_ms: Some((outage.until_us - outage.from_us) / 1_000),
+        order_id: None,
+    }
+}
+
+/// Orders that became terminal, over all starts of the order service.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    before: Gauges,
+    now: Gauges,
+}
+
+impl Done {
+    fn update(&mut self, gauges: Gauges) {
+        // A service that has started anew counts from zero.
+        if gauges.completed < self.now.completed || gauges.compensated < self.now.compensated {
+            self.before.completed += self.now.completed;
+            self.before.compensated += self.now.compensated;
+        }
+        self.now = gauges;
+    }
+}
+
+/// Takes the samples.
+pub(crate) struct Watch {
+    time: RunTime,
+    pages: HttpTransport,
+    progress: Arc<Progress>,
+    deeds: Arc<Mutex<Deeds>>,
+    /// Hangs to come, the next one last.
+    hangs: Vec<Outage>,
+    samples: Vec<Sample>,
+    /// How many deeds the view has been told of.
+    faults_seen: usize,
+    status: BTreeMap<Peer, Status>,
+    done: Done,
+    ticks: u64,
+}
+
+impl Watch {
+    pub(crate) fn new(
+        plan: &Plan,
+        time: RunTime,
+        progress: Arc<Progress>,
+        deeds: Arc<Mutex<Deeds>>,
+    ) -> Self {
+        Self {
+            time,
+            pages: HttpTransport::new(plan.ports.clone(), time),
+            progress,
+            deeds,
+            hangs: hangs(&plan.script),
+            samples: Vec::new(),
+            faults_seen: 0,
+            status: BTreeMap::new(),
+            done: Done::default(),
+            ticks: 0,
+        }
+    }
+
+    /// Returns the samples that were kept.
+    pub(crate) fn into_samples(self) -> Vec<Sample> {
+        self.samples
+    }
+
+    pub(crate) async fn tick(&mut self, view: &mut dyn View) {
+        for peer in [Peer::Gateway, Peer::Order] {
+            self.ask(peer).await;
+        }
+        self.announce(view);
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let accepted = load(&self.progress.accepted);
+        let (p50_ms, p99_ms) = self.progress.total();
+        let breakers: Vec<BreakerSample> = self
+            .status
+            .values()
+            .flat_map(|status| status.breakers.iter().cloned())
+            .collect();
+        let mut sample = Sample {
+            at_ms: micros(self.time.now()) / 1_000,
+            accepted,
+            completed: self.done.before.completed + self.done.now.completed,
+            compensated: self.done.before.compensated + self.done.now.compensated,
+            unanswered: load(&self.progress.sent)
+                .saturating_sub(accepted + load(&self.progress.rejected)),
+            in_flight: self.done.now.open,
+            p50_ms,
+            p99_ms,
+            breakers,
+            outbox: self.done.now.outbox,
+        };
+        view.sample(&sample);
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(TICKS_A_SAMPLE) {
+            (sample.p50_ms, sample.p99_ms) = self.progress.take_second();
+            self.samples.push(sample);
+        }
+    }
+
+    /// Asks a service for its numbers; an old answer stands if there is no new one.
+    async fn ask(&mut self, peer: Peer) -> Option<Status> {
+        let page = self.pages.get(peer, "/status", STATUS_WAIT).await;
+        let status: Status = serde_json::from_slice(&page.ok()?).ok()?;
+        if peer == Peer::Order {
+            self.done.update(status.gauges);
+        }
+        self.status.insert(peer, status.clone());
+        Some(status)
+    }
+
+    /// Tells the view of kills and hangs that have begun.
+    fn announce(&mut self, view: &mut dyn View) {
+        let new: Vec<FaultEvent> = {
+            let deeds = self.deeds.lock();
+            let new = deeds.faults.get(self.faults_seen..).unwrap_or_default();
+            new.to_vec()
+        };
+        self.faults_seen += new.len();
+        for fault in &new {
+            view.fault(fault);
+        }
+        let now_us = micros(self.time.now());
+        while let Some(outage) = self.hangs.last().copied() {
+            if outage.from_us > now_us {
+                break;
+            }
+            self.hangs.pop();
+            view.fault(&hang_event(&outage));
+        }
+    }
+
+    /// Waits until every accepted order is terminal and every event delivered, or nothing moves any more.
+    pub(crate) async fn drain(&mut self, view: &mut dyn View) {
+        let mut moved = self.time.now();
+        let mut before = None;
+        loop {
+            let gauges = self.ask(Peer::Order).await.map(|status| status.gauges);
+            if gauges.is_some_and(|gauges| gauges.open == 0 && gauges.outbox == 0) {
+                return;
+            }
+            if gauges != before {
+                before = gauges;
+                moved = self.time.now();
+            } else if self.time.now().since(moved) > STALLED {
+                view.note("nothing moves any more; giving up on what is open");
+                return;
+            }
+            self.ticks += 1;
+            if self.ticks.is_multiple_of(TICKS_A_SAMPLE) {
+                self.tick(view).await;
+            }
+            self.time.sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
