@@ -1,7 +1,7 @@
 //! How long to wait before the next attempt.
 
-use crate::Entropy;
 use crate::time::nanos;
+use crate::{Class, Classify, Effect, Entropy};
 use std::fmt;
 use std::time::Duration;
 
@@ -76,6 +76,16 @@ impl fmt::Display for BackoffError {
 }
 
 impl std::error::Error for BackoffError {}
+
+impl Classify for BackoffError {
+    fn class(&self) -> Class {
+        Class::InvalidInput
+    }
+
+    fn effect(&self) -> Effect {
+        Effect::NotDone
+    }
+}
 
 impl Backoff {
     /// 100 ms, doubling, at most 20 s, full jitter.

@@ -48,8 +48,10 @@ impl Class {
         )
     }
 
-    /// Says whether the failure tells something about the health of the other side, as breakers and balancers need
-    /// it: the retryable classes and `Corrupt`, but not the caller's own mistakes, conflicts and cancellations.
+    /// Says whether the failure tells something about the health of the other side.
+    ///
+    /// Breakers and balancers count the retryable classes, `Permanent` and `Corrupt`, but not the caller's own
+    /// mistakes, conflicts and cancellations.
     #[must_use]
     pub const fn is_peer_fault(self) -> bool {
         self.is_retryable() || matches!(self, Self::Permanent | Self::Corrupt)

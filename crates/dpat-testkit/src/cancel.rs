@@ -11,8 +11,9 @@ pub enum End<T> {
     Dropped {
         /// How often it had been polled.
         polls: usize,
-        /// Whether `drive` ran between the last poll and the drop, so that the future may have been given something
-        /// that it never saw.
+        /// Whether `drive` ran between the last poll and the drop.
+        ///
+        /// The future may then have been given something that it never saw.
         driven: bool,
     },
     /// The future completed.
@@ -26,7 +27,7 @@ impl<T> End<T> {
     }
 }
 
-/// Drops a future at each of its await points in turn, and has the damage checked.
+/// Drops a future at each of its await points in turn.
 ///
 /// For k = 0, 1, 2 … a new future is made and polled k times, then dropped: once right after the poll, and once more
 /// after `drive`, between the wake and the poll that would have seen it (the place where permits handed over to a

@@ -12,7 +12,7 @@ pub const fn assert_unpin<T: Unpin + ?Sized>() {}
 /// Compiles only if the type is `Clone`.
 pub const fn assert_clone<T: Clone>() {}
 
-/// Compiles only if the value, such as a future, is `Send + 'static`, and returns it.
+/// Compiles only if the value is `Send + 'static`, and returns it.
 pub fn assert_send_static<T: Send + 'static>(value: T) -> T {
     value
 }

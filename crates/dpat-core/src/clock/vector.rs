@@ -40,7 +40,7 @@ pub enum VersionVectorError {
     TooManyNodes,
     /// The node's counter is at its end.
     Exhausted(NodeId),
-    /// The entries of a vector from outside are not sorted by node, name a node twice, or have a zero.
+    /// The entry of this node is zero, or not in order.
     Malformed(NodeId),
 }
 
@@ -91,7 +91,7 @@ impl VersionVector {
         }
     }
 
-    /// Takes entries in order of their nodes, as they come from a file or a peer.
+    /// Takes entries from outside, in order of their nodes.
     ///
     /// # Errors
     /// [`VersionVectorError::Malformed`], [`VersionVectorError::TooManyNodes`].
@@ -257,7 +257,9 @@ impl VersionVector {
         matches!(self.compare(other), CausalOrder::Equal | CausalOrder::After)
     }
 
-    /// Forgets a node that has left for good, and returns how many of its events were known.
+    /// Forgets a node that has left for good.
+    ///
+    /// Returns how many of its events were known.
     ///
     /// Right only once every replica knows the same of that node: a replica that still names it would look newer.
     pub fn forget(&mut self, node: NodeId) -> u64 {

@@ -3,7 +3,7 @@
 use super::{Class, Classify, Effect};
 use std::fmt;
 
-/// A gRPC status code (gRPC "Status Codes and Their Use in gRPC"), as the number that travels.
+/// A gRPC status code, as the number that travels (gRPC, "Status Codes and Their Use in gRPC").
 ///
 /// For clients other than tonic, or another tonic than the one of feature `tonic`:
 /// `GrpcCode::new(status.code() as i32)`.

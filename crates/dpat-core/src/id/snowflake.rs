@@ -298,8 +298,9 @@ impl SnowflakeBuilder {
         self
     }
 
-    /// Begins after a stored mark, so that no id is given twice across a restart even if the clock went back.
+    /// Begins after a stored mark.
     ///
+    /// So no id is given twice across a restart, even if the clock went back.
     /// Pass [`Wall::MIN`] on the first start. Nothing is given until [`SnowflakeGenerator::reserve`] is called.
     pub const fn resume_from(mut self, mark: Wall) -> Self {
         self.mark = Some(mark);

@@ -158,8 +158,9 @@ impl Uuid7Generator {
         }
     }
 
-    /// Begins after a stored mark, so that ids increase across a restart even if the clock went back.
+    /// Begins after a stored mark.
     ///
+    /// So ids increase across a restart, even if the clock went back.
     /// Pass [`Wall::MIN`] on the first start. Nothing is given until [`reserve`](Self::reserve) is called: see there.
     #[must_use]
     pub fn resume_from(self, mark: Wall) -> Self {

@@ -66,7 +66,9 @@ impl ManualTime {
         self.advance_to(target);
     }
 
-    /// Moves both clocks to `target`, if it is later than now, and wakes whoever is due.
+    /// Moves both clocks forward to `target` and wakes whoever is due.
+    ///
+    /// Does nothing if `target` has passed.
     pub fn advance_to(&self, target: Instant) {
         let due = self.state.with(|state| {
             let step = target.since(state.now);

@@ -99,7 +99,7 @@ where
         }
     }
 
-    /// The inner instance that is called is one whose `poll_ready` returned ready, also on repeated calls.
+    /// Only an inner instance whose `poll_ready` returned ready is called.
     ///
     /// # Panics
     /// If the law is broken.
@@ -218,7 +218,7 @@ where
         no_violations(&probe, LAW);
     }
 
-    /// A busy inner service is not called, and whoever waits is woken when it is ready.
+    /// Who waits for a busy inner service is woken when it is ready.
     ///
     /// # Panics
     /// If the law is broken.
