@@ -213,6 +213,21 @@ fn a_ramp_backs_off_on_error() {
     assert_eq!(driver.machine.view().attempt, 2);
 }
 
+#[test]
+fn heavy_failures_leave_no_slack() {
+    let trip = Trip::failure_rate(0.5).over_calls(20).minimum_calls(20);
+    let config = Config::builder().trip_on(trip).build().unwrap();
+    let breaker = Breaker::with_clock(config, ManualTime::new());
+    let record = |verdict: Verdict| breaker.try_acquire().unwrap().record(verdict);
+    (0..16).for_each(|_| record(Verdict::success()));
+    (0..3).for_each(|_| record(Verdict::failure().weighing(3)));
+    // 10, 11 and 12 of 26, then 13 of 26: as a number, 7 of 20 calls.
+    (0..3).for_each(|_| record(Verdict::failure()));
+    assert_eq!(breaker.state(), State::Closed);
+    record(Verdict::failure());
+    assert_eq!(breaker.state(), State::Open);
+}
+
 /// Any configuration, small enough for its states to be reached.
 fn any_config() -> impl Strategy<Value = ConfigBuilder> {
     let window = prop_oneof![

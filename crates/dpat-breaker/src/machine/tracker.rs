@@ -111,13 +111,13 @@ impl Tracker {
             Rule::FailureRate { threshold } => {
                 if sums.calls + u64::from(CAPACITY) < u64::from(self.trip.minimum_calls) {
                     u32::MAX
-                } else if sums.weight == sums.calls {
-                    // Calls only become more; one hit below the rounded-down reach is a whole call below the
-                    // threshold.
+                } else if sums.hit_weight == sums.hits {
+                    // Calls only become more, and weigh at least one each; one hit below the rounded-down reach is a
+                    // whole call below the threshold.
                     let reach = threshold * narrowed(sums.calls);
                     below(reach.floor(), sums.hits)
                 } else {
-                    // Heavy successes may be forgotten.
+                    // Heavy failures have used up more than their number.
                     0
                 }
             }
