@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Config, Faults, Scenario};
 use super::domain::{CARD_LIMIT_CENTS, Fnv, Order};
+use super::input::explain;
 use super::service::ports::{Peer, Step};
 use super::workflow::COMPLETED;
 
@@ -451,21 +452,13 @@ pub fn read(file: &Path) -> Result<Script, ScriptError> {
         source,
     })?;
     serde_json::from_slice(&text).map_err(|error| {
-        let message = error.to_string();
-        let message = message.split(" at line ").next().unwrap_or(&message);
-        // Our own checks begin with the field; the decoder quotes it, if it knows it.
-        let (field, reason) = match message.split_once(": ") {
-            Some((field, reason)) if !field.contains('`') && !field.starts_with("invalid ") => {
-                (field, reason)
-            }
-            _ => (message.split('`').nth(1).unwrap_or("script"), message),
-        };
+        let (field, reason) = explain(&text, &error);
         ScriptError::Invalid {
             file: file.to_owned(),
             line: error.line().max(1),
             column: error.column().max(1),
-            field: field.to_owned(),
-            reason: reason.to_owned(),
+            field,
+            reason,
         }
     })
 }

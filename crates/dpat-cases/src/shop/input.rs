@@ -178,16 +178,23 @@ fn parse(line: &[u8], number: u64, seen: &mut HashMap<String, u64>) -> Result<Or
     }
 }
 
-/// Returns the field and the reason of a decoding error.
-fn explain(line: &[u8], error: &serde_json::Error) -> (String, String) {
-    let text = error.to_string();
+/// Returns the field and the reason of a decoding error in a text that begins with `text`'s first byte.
+pub(crate) fn explain(text: &[u8], error: &serde_json::Error) -> (String, String) {
+    let message = error.to_string();
     // The place stands in front of the message already.
-    let reason = text.split(" at line ").next().unwrap_or(&text).to_owned();
-    let named = ["unknown field `", "missing field `", "duplicate field `"]
+    let message = message.split(" at line ").next().unwrap_or(&message);
+    let quoted = ["unknown field `", "missing field `", "duplicate field `"]
         .into_iter()
-        .find_map(|start| reason.strip_prefix(start)?.split('`').next());
-    let at = error.column().saturating_sub(1);
-    let around = fields(line)
+        .find_map(|start| message.strip_prefix(start)?.split('`').next());
+    // Checks of our own begin with the field.
+    let prefixed = message.split_once(": ").filter(|(field, _)| {
+        let part_of_name = |c: char| c.is_ascii_lowercase() || c == '_' || c == ',' || c == ' ';
+        field.chars().all(part_of_name) && !field.starts_with("invalid ")
+    });
+    let named = quoted.or(prefixed.map(|(field, _)| field));
+    let reason = prefixed.map_or(message, |(_, reason)| reason);
+    let at = offset(text, error.line(), error.column());
+    let around = fields(text)
         .into_iter()
         .rfind(|field| field.start <= at)
         .map(|field| field.path);
@@ -200,7 +207,17 @@ fn explain(line: &[u8], error: &serde_json::Error) -> (String, String) {
         (None, Some(around)) => around,
         (None, None) => "line".to_owned(),
     };
-    (field, reason)
+    (field, reason.to_owned())
+}
+
+/// Returns the offset of a place, both counted from 1.
+fn offset(text: &[u8], line: usize, column: usize) -> usize {
+    let before: usize = text
+        .split_inclusive(|byte| *byte == b'\n')
+        .take(line.saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum();
+    before + column.saturating_sub(1)
 }
 
 /// Returns the column of a field's value, or 1.

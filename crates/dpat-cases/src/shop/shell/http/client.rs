@@ -1,6 +1,7 @@
 //! The calling side.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use super::{ATTEMPT, BODY_BYTES_MAX, DEADLINE_MS, EFFECT, NOT_DONE, ORDER};
 use crate::shop::domain::Reason;
@@ -23,6 +25,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Largest page that is read.
 const PAGE_BYTES_MAX: usize = 1 << 20;
+/// How many calls to one service are under way at once, each on a connection of its own; further ones wait.
+const IN_FLIGHT_MAX: usize = 512;
 /// How long an unused connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -30,8 +34,15 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct HttpTransport {
     client: Client<HttpConnector, Full<Bytes>>,
-    ports: BTreeMap<Peer, u16>,
+    callees: Arc<BTreeMap<Peer, Callee>>,
     time: RunTime,
+}
+
+/// Where a service is, and room for calls to it.
+#[derive(Debug)]
+struct Callee {
+    port: u16,
+    room: Semaphore,
 }
 
 impl HttpTransport {
@@ -47,9 +58,13 @@ impl HttpTransport {
             // Sending again is the policy's decision alone.
             .retry_canceled_requests(false)
             .build(connector);
+        let callee = |(peer, port)| {
+            let room = Semaphore::new(IN_FLIGHT_MAX);
+            (peer, Callee { port, room })
+        };
         Self {
             client,
-            ports,
+            callees: Arc::new(ports.into_iter().map(callee).collect()),
             time,
         }
     }
@@ -59,7 +74,7 @@ impl HttpTransport {
     /// # Errors
     /// [`CallError`].
     pub async fn get(&self, peer: Peer, path: &str, wait: Duration) -> Result<Bytes, CallError> {
-        let port = self.port(peer)?;
+        let port = self.callee(peer)?.port;
         let request = http::Request::get(format!("http://127.0.0.1:{port}{path}"))
             .body(Full::default())
             .map_err(|_| CallError::not_done(Class::InvalidInput, "no such path"))?;
@@ -86,10 +101,9 @@ impl HttpTransport {
         }
     }
 
-    fn port(&self, peer: Peer) -> Result<u16, CallError> {
-        self.ports
+    fn callee(&self, peer: Peer) -> Result<&Callee, CallError> {
+        self.callees
             .get(&peer)
-            .copied()
             .ok_or(CallError::not_done(Class::Permanent, "unknown service"))
     }
 
@@ -99,7 +113,7 @@ impl HttpTransport {
         request: &Request,
         remaining: Duration,
     ) -> Result<http::Request<Full<Bytes>>, CallError> {
-        let port = self.port(peer)?;
+        let port = self.callee(peer)?.port;
         let (method, path) = match (peer, request.step) {
             (Peer::Gateway, Step::Accept) => (Method::POST, "/orders".to_owned()),
             (Peer::Gateway, Step::Status) => (Method::GET, format!("/orders/{}", request.order_id)),
@@ -209,6 +223,11 @@ impl Transport for HttpTransport {
         if remaining.is_zero() {
             return Err(CallError::not_done(Class::Timeout, "no time left"));
         }
+        let room = &self.callee(peer)?.room;
+        let Ok(Ok(_place)) = tokio::time::timeout(remaining, room.acquire()).await else {
+            return Err(CallError::not_done(Class::Overloaded, "no connection free"));
+        };
+        let remaining = deadline.remaining(self.time.now()).min(TIMEOUT_MAX);
         let message = self.build(peer, &request, remaining)?;
         let exchange = self.exchange(message, request.step);
         match tokio::time::timeout(remaining, exchange).await {
