@@ -299,6 +299,11 @@ impl RetryBudget {
         }
     }
 
+    /// Says whether the time given to it matters.
+    pub(crate) fn needs_clock(&self) -> bool {
+        matches!(self.inner.rule, Rule::Traffic(_))
+    }
+
     #[cfg(test)]
     pub(crate) fn traffic_rule(&self) -> Option<&Traffic> {
         match &self.inner.rule {

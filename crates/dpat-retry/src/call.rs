@@ -2,21 +2,24 @@
 
 use crate::budget::RetryBudget;
 use crate::config::Retry;
-use crate::error::RetryError;
+use crate::error::{RetryError, StopReason};
 use crate::judge::{
     AnyError, ByClass, Judge, PushBack, RetryIf, RetryResultIf, Verdict, WithEffect, WithPushBack,
 };
 use crate::machine::{Attempt, Failure, Plan};
 use crate::operation::Operation;
 use crate::scope::{self, Surrounding};
-use crate::session::RetrySession;
-use dpat_core::{Classify, Deadline, Effect, Entropy, Sleep};
+use crate::session::Progress;
+use dpat_core::{Classify, Clock, Deadline, Effect, Entropy, Instant, Sleep};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+
+/// So many retries without a wait, and the call yields to its runtime.
+const YIELD_EVERY: u32 = 16;
 
 /// A failed attempt that will be followed by another.
 #[derive(Debug)]
@@ -84,34 +87,28 @@ pin_project! {
         budget: Option<RetryBudget>,
         outer: Deadline,
         inside: bool,
-        run: Option<Run<Op::Error>>,
+        progress: Progress,
+        last: Option<Op::Error>,
         #[pin]
-        state: State<Op::Future, S::Sleeping>,
+        state: State<Op::Future>,
+        // Of the attempt that runs, or of the wait.
+        #[pin]
+        timer: Option<S::Sleeping>,
     }
-}
-
-/// What is known once the operation has started.
-struct Run<E> {
-    session: RetrySession,
-    last: Option<E>,
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F, S> {
+    enum State<F> {
         Idle,
         Running {
             #[pin]
             attempt: F,
-            #[pin]
-            timer: Option<S>,
             deadline: Deadline,
         },
-        Waiting {
-            #[pin]
-            sleep: S,
-        },
-        // A retry without a wait still yields once, so that a chain of them cannot hold the thread.
+        // The timer says until when.
+        Waiting,
+        // The next attempt follows without a wait.
         Yielding,
         Done,
     }
@@ -133,8 +130,10 @@ where
             budget: policy.budget,
             outer: Deadline::NEVER,
             inside: false,
-            run: None,
+            progress: Progress::IDLE,
+            last: None,
             state: State::Idle,
+            timer: None,
         }
     }
 }
@@ -214,8 +213,10 @@ where
             budget: self.budget,
             outer: self.outer,
             inside: self.inside,
-            run: None,
+            progress: Progress::IDLE,
+            last: None,
             state: State::Idle,
+            timer: None,
         }
     }
 
@@ -231,8 +232,10 @@ where
             budget: self.budget,
             outer: self.outer,
             inside: self.inside,
-            run: None,
+            progress: Progress::IDLE,
+            last: None,
             state: State::Idle,
+            timer: None,
         }
     }
 
@@ -261,8 +264,10 @@ where
             budget: self.budget,
             outer: self.outer,
             inside: self.inside,
-            run: None,
+            progress: Progress::IDLE,
+            last: None,
             state: State::Idle,
+            timer: None,
         }
     }
 }
@@ -279,74 +284,74 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let mut without_wait = 0;
+        // The time of a failure is that of the next attempt, if there is no wait.
+        let mut failed_at = None;
         loop {
-            let next = match this.state.as_mut().project() {
-                StateProj::Idle | StateProj::Yielding => Next::Begin,
-                StateProj::Waiting { sleep } => {
-                    ready!(sleep.poll(cx));
-                    Next::Begin
+            let begun = match this.state.as_mut().project() {
+                StateProj::Running { deadline, .. } => Begun::Before(*deadline),
+                StateProj::Idle => {
+                    let outer = this.outer.earlier(scope::deadline());
+                    let nested = *this.inside || scope::surrounding() != Surrounding::NOTHING;
+                    let budget = this.budget.take();
+                    let now = || this.time.now();
+                    Begun::Now(this.progress.start(this.plan, budget, outer, nested, now))
                 }
-                StateProj::Running {
-                    attempt,
-                    timer,
-                    deadline,
-                } => {
-                    let deadline = *deadline;
-                    let polled = scope::enter(deadline, Surrounding::RETRY, || attempt.poll(cx));
-                    match polled {
-                        Poll::Ready(outcome) => Next::Outcome(outcome),
-                        Poll::Pending => {
-                            ready!(poll_timer(timer, deadline, &*this.time, cx));
-                            Next::TimedOut
-                        }
+                StateProj::Waiting => {
+                    if let Some(timer) = this.timer.as_mut().as_pin_mut() {
+                        ready!(timer.poll(cx));
                     }
+                    this.timer.set(None);
+                    let now = read(this.time, this.progress);
+                    Begun::Now(this.progress.begin(this.plan, now))
+                }
+                StateProj::Yielding => {
+                    let now = failed_at.unwrap_or_else(|| read(this.time, this.progress));
+                    Begun::Now(this.progress.begin(this.plan, now))
                 }
                 #[allow(clippy::panic)] // the contract of every future
                 StateProj::Done => panic!("`RetryCall` polled after completion"),
             };
 
-            // Success is the path that counts: it reads no clock.
-            let (failure, value) = match next {
-                Next::Begin => {
-                    let now = this.time.now();
-                    let run = this.run.get_or_insert_with(|| {
-                        let outer = this.outer.earlier(scope::deadline());
-                        let nested = *this.inside || scope::surrounding() != Surrounding::NOTHING;
-                        let session =
-                            RetrySession::new(*this.plan, this.budget.take(), now, outer, nested);
-                        Run {
-                            session,
-                            last: None,
-                        }
-                    });
-                    match run.session.begin(now) {
-                        Ok(attempt) => {
-                            let deadline = attempt.deadline();
-                            let attempt = scope::enter(deadline, Surrounding::RETRY, || {
-                                this.op.attempt(attempt)
-                            });
-                            this.state.set(State::Running {
-                                attempt,
-                                timer: None,
-                                deadline,
-                            });
-                            continue;
-                        }
-                        Err(reason) => {
-                            let error = run.session.give_up(now, reason, run.last.take());
-                            this.state.set(State::Done);
-                            *this.run = None;
-                            return Poll::Ready(Err(error));
-                        }
-                    }
+            // One scope for the closure and the first poll of what it makes.
+            let mut state = this.state.as_mut();
+            let (deadline, polled) = match begun {
+                Begun::Before(deadline) => {
+                    let poll = || state.as_mut().poll_attempt(cx);
+                    (deadline, scope::enter(deadline, Surrounding::RETRY, poll))
                 }
-                Next::Outcome(outcome) => {
+                Begun::Now(Ok(attempt)) => {
+                    let deadline = attempt.deadline();
+                    let poll = || {
+                        let attempt = this.op.attempt(attempt);
+                        state.set(State::Running { attempt, deadline });
+                        state.as_mut().poll_attempt(cx)
+                    };
+                    (deadline, scope::enter(deadline, Surrounding::RETRY, poll))
+                }
+                Begun::Now(Err(reason)) => {
+                    state.set(State::Done);
+                    let now = read(this.time, this.progress);
+                    let error = this.progress.give_up(now, reason, this.last.take());
+                    this.progress.end();
+                    return Poll::Ready(Err(error));
+                }
+            };
+
+            let (failure, value) = match polled {
+                Poll::Pending => {
+                    let timer = this.timer.as_mut();
+                    ready!(poll_timer(timer, deadline, &*this.time, cx));
+                    (Failure::timed_out(), None)
+                }
+                Poll::Ready(outcome) => {
                     let verdict = this.judge.verdict(&outcome);
                     match outcome {
                         Ok(value) if verdict == Verdict::Done => {
-                            this.run.as_ref().inspect(|run| run.session.succeeded());
                             this.state.set(State::Done);
-                            *this.run = None;
+                            this.timer.set(None);
+                            this.progress.succeeded();
+                            this.progress.end();
                             return Poll::Ready(Ok(value));
                         }
                         outcome => {
@@ -355,45 +360,47 @@ where
                                 Ok(value) => (Some(value), None),
                                 Err(error) => (None, Some(error)),
                             };
-                            if let Some(run) = this.run.as_mut() {
-                                run.last = error;
-                            }
+                            *this.last = error;
                             (failure, value)
                         }
                     }
                 }
-                Next::TimedOut => (Failure::timed_out(), None),
             };
 
-            let now = this.time.now();
-            let run = this
-                .run
-                .as_mut()
-                .expect("an attempt runs only after the session has begun");
+            // Drops the failed attempt before anybody hears of it.
+            this.state.set(State::Done);
+            this.timer.set(None);
+            let now = read(this.time, this.progress);
             let failure = failure.repeatable(this.op.is_repeatable());
-            match run.session.failed(now, failure, this.entropy) {
+            match this.progress.failed(this.plan, now, failure, this.entropy) {
                 Ok(delay) => {
-                    // Drops the failed attempt before anybody hears of it.
                     if delay.is_zero() {
+                        failed_at = Some(now);
                         this.state.set(State::Yielding);
                     } else {
-                        let sleep = this.time.sleep_until(now + delay);
-                        this.state.set(State::Waiting { sleep });
+                        let sleep = if this.progress.machine().is_timed() {
+                            this.time.sleep_until(now + delay)
+                        } else {
+                            this.time.sleep(delay)
+                        };
+                        this.timer.set(Some(sleep));
+                        this.state.set(State::Waiting);
                     }
+                    let machine = this.progress.machine();
                     this.notify.notify(Retrying {
-                        attempt: run.session.attempts(),
+                        attempt: machine.attempts(),
                         delay,
-                        error: run.last.as_ref().filter(|_| !run.session.timed_out()),
+                        error: this.last.as_ref().filter(|_| !machine.timed_out()),
                     });
-                    if delay.is_zero() {
+                    without_wait += 1;
+                    if delay.is_zero() && without_wait >= YIELD_EVERY {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
                 }
                 Err(reason) => {
-                    let error = run.session.give_up(now, reason, run.last.take());
-                    this.state.set(State::Done);
-                    *this.run = None;
+                    let error = this.progress.give_up(now, reason, this.last.take());
+                    this.progress.end();
                     // An `Ok` that the judge wanted retried is the answer when there are no more retries.
                     return Poll::Ready(value.ok_or(error));
                 }
@@ -411,19 +418,35 @@ where
         f.debug_struct("RetryCall")
             .field("plan", &self.plan)
             .field("budget", &self.budget)
-            .field(
-                "attempts",
-                &self.run.as_ref().map_or(0, |run| run.session.attempts()),
-            )
+            .field("attempts", &self.progress.machine().attempts())
             .finish_non_exhaustive()
     }
 }
 
-/// What a poll of the state asks for.
-enum Next<T, E> {
-    Begin,
-    Outcome(Result<T, E>),
-    TimedOut,
+/// Whether an attempt runs already or is begun now.
+enum Begun {
+    Before(Deadline),
+    Now(Result<Attempt, StopReason>),
+}
+
+impl<F: Future> State<F> {
+    /// Polls the attempt that runs.
+    #[inline]
+    fn poll_attempt(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            StateProj::Running { attempt, .. } => attempt.poll(cx),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// Reads the clock, unless nothing depends on it.
+fn read(clock: &impl Clock, progress: &Progress) -> Instant {
+    if progress.machine().is_timed() {
+        clock.now()
+    } else {
+        Instant::MIN
+    }
 }
 
 /// Describes an outcome that is not what the caller wants. An error that a judge takes for done is final.

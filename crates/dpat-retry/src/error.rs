@@ -87,6 +87,8 @@ impl<E> RetryError<E> {
     }
 
     /// Returns the time from the first poll to the end, waits included.
+    ///
+    /// If nothing limits the time of the operation, no clock is read, and this is the sum of the waits.
     #[must_use]
     pub const fn elapsed(&self) -> Duration {
         self.elapsed

@@ -133,34 +133,48 @@ pub(crate) enum Decision<P> {
     Stop(StopReason),
 }
 
-/// The state of one operation.
+/// The state of one operation. Small, since it is made for every call: the plan is lent, and the delays begin with
+/// the first failure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Machine {
-    plan: Plan,
-    delays: Delays,
-    nested: bool,
-    started: Instant,
     deadline: Deadline,
+    /// None if nothing depends on the time, so that no clock is read.
+    started: Option<Instant>,
+    waited: Duration,
     attempts: u32,
-    effect: Effect,
+    nested: bool,
     timed_out: bool,
+    effect: Effect,
+    delays: Option<Delays>,
 }
 
 impl Machine {
-    pub(crate) fn new(plan: Plan, now: Instant, outer: Deadline, nested: bool) -> Self {
+    /// An operation that has not started, or one without any limit on its time: it needs no clock.
+    pub(crate) const IDLE: Self = Self {
+        deadline: Deadline::NEVER,
+        started: None,
+        waited: Duration::ZERO,
+        attempts: 0,
+        nested: false,
+        timed_out: false,
+        effect: Effect::NotDone,
+        delays: None,
+    };
+
+    /// Starts an operation whose time is limited, or told.
+    #[inline]
+    pub(crate) fn start(&mut self, plan: &Plan, now: Instant, outer: Deadline) {
         let own = plan
             .timeout
             .map_or(Deadline::NEVER, |timeout| Deadline::after(now, timeout));
-        Self {
-            plan,
-            delays: plan.backoff.delays(),
-            nested: nested && plan.nested == Nested::Once,
-            started: now,
-            deadline: outer.earlier(own),
-            attempts: 0,
-            effect: Effect::NotDone,
-            timed_out: false,
-        }
+        self.deadline = outer.earlier(own);
+        self.started = Some(now);
+    }
+
+    /// Says that an outer retry is at work.
+    #[inline]
+    pub(crate) fn nest(&mut self, plan: &Plan) {
+        self.nested = plan.nested == Nested::Once;
     }
 
     pub(crate) const fn attempts(&self) -> u32 {
@@ -175,31 +189,53 @@ impl Machine {
         self.timed_out
     }
 
-    pub(crate) const fn elapsed(&self, now: Instant) -> Duration {
-        now.since(self.started)
+    /// Says whether the time matters; if not, any `now` will do.
+    pub(crate) const fn is_timed(&self) -> bool {
+        self.started.is_some()
+    }
+
+    /// Returns the time since the start, or what is known of it: the waits.
+    pub(crate) fn elapsed(&self, now: Instant) -> Duration {
+        self.started
+            .map_or(self.waited, |started| now.since(started))
     }
 
     /// Starts the next attempt, unless the deadline has passed.
-    pub(crate) fn begin(&mut self, now: Instant) -> Result<Attempt, StopReason> {
+    #[inline]
+    pub(crate) fn begin(&mut self, plan: &Plan, now: Instant) -> Result<Attempt, StopReason> {
         if self.deadline.is_past(now) {
             self.timed_out = true;
             return Err(StopReason::DeadlineExceeded);
         }
-        self.attempts = self.attempts.saturating_add(1);
-        let own = self
-            .plan
+        let own = plan
             .attempt_timeout
             .map_or(Deadline::NEVER, |timeout| Deadline::after(now, timeout));
         Ok(Attempt {
-            number: self.attempts,
+            number: self.count(),
             started: now,
             deadline: self.deadline.earlier(own),
         })
     }
 
+    /// Starts the next attempt of an operation without any limit on its time.
+    #[inline]
+    pub(crate) const fn begin_untimed(&mut self) -> Attempt {
+        Attempt {
+            number: self.count(),
+            started: Instant::MIN,
+            deadline: Deadline::NEVER,
+        }
+    }
+
+    const fn count(&mut self) -> u32 {
+        self.attempts = self.attempts.saturating_add(1);
+        self.attempts
+    }
+
     /// Decides after a failed attempt. `withdraw` asks the budget and is called only if nothing else forbids.
     pub(crate) fn failed<P>(
         &mut self,
+        plan: &Plan,
         now: Instant,
         failure: Failure,
         entropy: &(impl Entropy + ?Sized),
@@ -209,35 +245,40 @@ impl Machine {
             self.effect = Effect::Unknown;
         }
         self.timed_out = failure.kind == FailureKind::TimedOut;
-        if let Some(reason) = self.forbidden(now, failure) {
+        if let Some(reason) = self.forbidden(plan, now, failure) {
             return Decision::Stop(reason);
         }
-        let mut delay = self.delays.next_delay(entropy);
+        let delays = self.delays.get_or_insert_with(|| plan.backoff.delays());
+        let mut delay = delays.next_delay(entropy);
         if let PushBack::After(wait) = failure.push_back {
-            delay = delay.max(wait.min(self.plan.max_retry_after));
+            delay = delay.max(wait.min(plan.max_retry_after));
         }
         // An attempt that starts at the deadline has no time, so equality is too late as well.
         if delay >= self.deadline.remaining(now) {
             return Decision::Stop(StopReason::DeadlineWouldPass);
         }
-        withdraw().map_or(Decision::Stop(StopReason::BudgetEmpty), |permit| {
-            Decision::RetryAfter(delay, permit)
-        })
+        match withdraw() {
+            Some(permit) => {
+                self.waited = self.waited.saturating_add(delay);
+                Decision::RetryAfter(delay, permit)
+            }
+            None => Decision::Stop(StopReason::BudgetEmpty),
+        }
     }
 
-    fn forbidden(&self, now: Instant, failure: Failure) -> Option<StopReason> {
+    fn forbidden(&self, plan: &Plan, now: Instant, failure: Failure) -> Option<StopReason> {
         let stops = [
             (failure.kind == FailureKind::Final, StopReason::NotRetryable),
             (self.deadline.is_past(now), StopReason::DeadlineExceeded),
             (
-                self.attempts >= self.plan.attempts,
+                self.attempts >= plan.attempts,
                 StopReason::AttemptsExhausted,
             ),
             (self.nested, StopReason::Nested),
             (!failure.repeatable, StopReason::NotRepeatable),
             (failure.push_back == PushBack::Stop, StopReason::PushedBack),
             (
-                !self.plan.idempotent && failure.effect == Effect::Unknown,
+                !plan.idempotent && failure.effect == Effect::Unknown,
                 StopReason::MayHaveHappened,
             ),
         ];

@@ -1,6 +1,7 @@
 //! What travels with a task into nested calls: the deadline, and whether a retry or a hedge is at work.
 
 use dpat_core::Deadline;
+use std::cell::Cell;
 
 /// Who surrounds the current call, at any depth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +24,6 @@ impl Surrounding {
         hedge: true,
     };
 
-    #[cfg(feature = "tokio")]
     const fn and(self, inner: Self) -> Self {
         Self {
             retry: self.retry || inner.retry,
@@ -32,43 +32,55 @@ impl Surrounding {
     }
 }
 
+std::thread_local! {
+    // Set while an attempt is polled, so that it belongs to the task and not to the thread.
+    static SURROUNDING: Cell<Surrounding> = const { Cell::new(Surrounding::NOTHING) };
+}
+
+/// Runs `poll` inside `deadline` and `inner`, besides what surrounds both.
+#[inline]
+pub(crate) fn enter<R>(deadline: Deadline, inner: Surrounding, poll: impl FnOnce() -> R) -> R {
+    struct Restore(Surrounding);
+    impl Drop for Restore {
+        #[inline]
+        fn drop(&mut self) {
+            SURROUNDING.set(self.0);
+        }
+    }
+
+    let before = surrounding();
+    SURROUNDING.set(before.and(inner));
+    let _restore = Restore(before);
+    enter_deadline(deadline, poll)
+}
+
+#[inline]
+pub(crate) fn surrounding() -> Surrounding {
+    SURROUNDING.get()
+}
+
 #[cfg(feature = "tokio")]
-mod task {
-    use super::{Deadline, Surrounding};
-
-    tokio::task_local! {
-        static SURROUNDING: Surrounding;
-    }
-
-    /// Runs `poll` inside `deadline` and `inner`, besides what surrounds both.
-    pub(crate) fn enter<R>(deadline: Deadline, inner: Surrounding, poll: impl FnOnce() -> R) -> R {
-        SURROUNDING.sync_scope(surrounding().and(inner), || deadline.enter(poll))
-    }
-
-    pub(crate) fn surrounding() -> Surrounding {
-        SURROUNDING.try_with(|it| *it).unwrap_or_default()
-    }
-
-    pub(crate) fn deadline() -> Deadline {
-        Deadline::current()
+#[inline]
+fn enter_deadline<R>(deadline: Deadline, poll: impl FnOnce() -> R) -> R {
+    if deadline.is_never() {
+        // What surrounds holds.
+        poll()
+    } else {
+        deadline.enter(poll)
     }
 }
 
 #[cfg(not(feature = "tokio"))]
-mod task {
-    use super::{Deadline, Surrounding};
-
-    pub(crate) fn enter<R>(_: Deadline, _: Surrounding, poll: impl FnOnce() -> R) -> R {
-        poll()
-    }
-
-    pub(crate) const fn surrounding() -> Surrounding {
-        Surrounding::NOTHING
-    }
-
-    pub(crate) const fn deadline() -> Deadline {
-        Deadline::NEVER
-    }
+fn enter_deadline<R>(_: Deadline, poll: impl FnOnce() -> R) -> R {
+    poll()
 }
 
-pub(crate) use task::{deadline, enter, surrounding};
+/// Returns the deadline of the surrounding task.
+#[inline]
+pub(crate) fn deadline() -> Deadline {
+    #[cfg(feature = "tokio")]
+    let deadline = Deadline::current();
+    #[cfg(not(feature = "tokio"))]
+    let deadline = Deadline::NEVER;
+    deadline
+}

@@ -16,13 +16,38 @@ fn plan() -> Plan {
     }
 }
 
-fn machine(plan: Plan) -> Machine {
-    let mut machine = Machine::new(plan, START, Deadline::NEVER, false);
+/// A machine with its plan.
+struct Planned(Plan, Machine);
+
+impl Planned {
+    fn begin(&mut self, now: Instant) -> Result<Attempt, StopReason> {
+        self.1.begin(&self.0, now)
+    }
+
+    fn failed<P>(
+        &mut self,
+        now: Instant,
+        failure: Failure,
+        entropy: &SplitMix64,
+        withdraw: impl FnOnce() -> Option<P>,
+    ) -> Decision<P> {
+        self.1.failed(&self.0, now, failure, entropy, withdraw)
+    }
+}
+
+fn started(plan: Plan) -> Planned {
+    let mut machine = Machine::IDLE;
+    machine.start(&plan, START, Deadline::NEVER);
+    Planned(plan, machine)
+}
+
+fn machine(plan: Plan) -> Planned {
+    let mut machine = started(plan);
     machine.begin(START).unwrap();
     machine
 }
 
-fn decide(machine: &mut Machine, now: Instant, failure: Failure) -> Decision<()> {
+fn decide(machine: &mut Planned, now: Instant, failure: Failure) -> Decision<()> {
     machine.failed(now, failure, &SplitMix64::new(1), || Some(()))
 }
 
@@ -152,12 +177,12 @@ fn the_budget_is_asked_last() {
 fn the_effect_is_not_done_only_if_every_attempt_says_so() {
     let not_done = RETRYABLE.effect(Effect::NotDone);
     let mut clean = machine(plan());
-    assert_eq!(clean.effect(), Effect::NotDone);
+    assert_eq!(clean.1.effect(), Effect::NotDone);
     decide(&mut clean, START, not_done);
-    assert_eq!(clean.effect(), Effect::NotDone);
+    assert_eq!(clean.1.effect(), Effect::NotDone);
     decide(&mut clean, START, RETRYABLE);
     decide(&mut clean, START, not_done);
-    assert_eq!(clean.effect(), Effect::Unknown, "it stays unknown");
+    assert_eq!(clean.1.effect(), Effect::Unknown, "it stays unknown");
 }
 
 #[test]
@@ -171,16 +196,32 @@ fn any_attempt_number_saturates() {
         ..plan()
     };
     let mut machine = machine(huge);
-    machine.attempts = u32::MAX - 1;
+    machine.1.attempts = u32::MAX - 1;
     for _ in 0..3 {
         let _ = decide(&mut machine, START, RETRYABLE);
         machine.begin(START).unwrap();
     }
-    assert_eq!(machine.attempts(), u32::MAX);
+    assert_eq!(machine.1.attempts(), u32::MAX);
     assert_eq!(
         decide(&mut machine, START, RETRYABLE),
         Decision::Stop(StopReason::AttemptsExhausted)
     );
+}
+
+#[test]
+fn an_untimed_operation_knows_its_waits() {
+    let plan = Plan {
+        timeout: None,
+        attempt_timeout: None,
+        ..plan()
+    };
+    let mut machine = Machine::IDLE;
+    let attempt = machine.begin_untimed();
+    assert_eq!((attempt.number(), attempt.remaining()), (1, Duration::MAX));
+    let mut machine = Planned(plan, machine);
+    decide(&mut machine, Instant::MIN, RETRYABLE);
+    decide(&mut machine, Instant::MIN, RETRYABLE);
+    assert_eq!(machine.1.elapsed(Instant::MIN), 2 * SECOND);
 }
 
 fn any_backoff() -> impl Strategy<Value = Backoff> {
@@ -220,7 +261,7 @@ proptest! {
         let timeout = Duration::from_millis(timeout);
         let plan = Plan { attempts, backoff, timeout: Some(timeout), attempt_timeout: None, ..Plan::DEFAULT };
         let entropy = SplitMix64::new(seed);
-        let mut machine = Machine::new(plan, START, Deadline::NEVER, false);
+        let mut machine = started(plan);
         let mut now = START;
         let mut begun = 0;
         let reason = loop {

@@ -176,7 +176,6 @@ fn nested_calls(inner: Nested, explicit: bool) -> u32 {
 fn nested_retries_do_not_multiply() {
     assert_eq!(nested_calls(Nested::Once, true), 3);
     assert_eq!(nested_calls(Nested::Allow, true), 9);
-    #[cfg(feature = "tokio")]
     assert_eq!(nested_calls(Nested::Once, false), 3);
     assert_eq!(nested_calls(Nested::Allow, false), 9);
 }

@@ -325,7 +325,6 @@ fn a_policy_that_cannot_be_is_refused() {
     assert!(no_time.build().is_err());
 }
 
-#[cfg(feature = "tokio")]
 #[test]
 fn a_hedge_inside_a_retry_hedges_but_a_retry_inside_a_hedge_does_not_retry() {
     use dpat_retry::Retry;

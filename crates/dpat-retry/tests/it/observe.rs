@@ -103,6 +103,8 @@ fn events_go_through_tracing() {
         fn exit(&self, _: &Id) {}
     }
 
+    // With one subscriber alone, an event that another thread meets first would be switched off for all.
+    let _other = tracing::Dispatch::new(Names::default());
     let names = Names::default();
     tracing::subscriber::with_default(names.clone(), work);
     let read = |index: usize| names.0[index].load(Ordering::Relaxed);

@@ -128,21 +128,27 @@ fn a_huge_backoff_saturates_instead_of_overflowing() {
 }
 
 #[test]
-fn retries_without_a_wait_yield_in_between() {
+fn retries_without_a_wait_yield_now_and_then() {
     let time = ManualTime::new();
+    let log = Log::new(&time);
     let policy = Retry::builder()
-        .attempts(5)
+        .attempts(50)
         .backoff(Backoff::constant(Duration::ZERO))
         .no_budget()
         .build()
         .unwrap();
-    let call = (|| async { Err::<(), _>(()) }).retry_on(&time, policy);
+    let call = (|| async {
+        log.note();
+        Err::<(), _>(())
+    })
+    .retry_on(&time, policy);
     let mut task = dpat_testkit::Task::new(call);
-    for _ in 0..4 {
+    for polls in 1..=3 {
         task.assert_pending();
         assert!(task.is_woken());
+        assert_eq!(log.at().len(), 16 * polls, "it does not hold the thread");
     }
-    assert_eq!(task.assert_ready().unwrap_err().attempts(), 5);
+    assert_eq!(task.assert_ready().unwrap_err().attempts(), 50);
 }
 
 #[test]

@@ -169,7 +169,6 @@ fn timeout_layer() {
     assert_eq!(run(&time, send(&mut service, 1)), Ok(1));
 }
 
-#[cfg(feature = "tokio")]
 #[test]
 fn a_retry_around_a_retry_layer_does_not_multiply() {
     use dpat_retry::RetryExt;
