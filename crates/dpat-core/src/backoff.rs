@@ -204,10 +204,11 @@ impl Default for Backoff {
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    clippy::cast_precision_loss
-)] // clamped
+    clippy::cast_precision_loss,
+    reason = "float casts saturate, and a delay needs no more than 53 bits"
+)]
 fn scaled(duration: Duration, factor: f64) -> Duration {
-    // A float to integer cast saturates; NaN (0 × ∞) becomes 0.
+    // NaN (0 × ∞) becomes 0.
     Duration::from_nanos((nanos(duration) as f64 * factor) as u64)
 }
 

@@ -19,7 +19,7 @@ pub trait Entropy: Send + Sync {
     ///
     /// Unbiased (Lemire 2019, "Fast Random Integer Generation in an Interval"): some draws are thrown away, on
     /// average less than one.
-    #[allow(clippy::cast_possible_truncation)] // splits a 128-bit product
+    #[allow(clippy::cast_possible_truncation, reason = "splits a 128-bit product")]
     fn below(&self, bound: u64) -> u64 {
         if bound == 0 {
             return 0;
@@ -36,7 +36,7 @@ pub trait Entropy: Send + Sync {
     }
 
     /// Returns a uniform value in `0.0..1.0` with 53 random bits.
-    #[allow(clippy::cast_precision_loss)] // 53 bits fit
+    #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
     fn unit_f64(&self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }

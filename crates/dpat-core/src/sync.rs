@@ -25,19 +25,20 @@ macro_rules! const_fn {
 pub(crate) use const_fn;
 
 #[cfg(any(feature = "rand", feature = "test-util"))]
+#[allow(
+    clippy::disallowed_types,
+    reason = "this is the `sync.rs` that the ban points to"
+)]
 mod mutex {
-    #[allow(clippy::disallowed_types)] // this is the `sync.rs` that the ban points to
-    use std::sync::{Mutex as StdMutex, PoisonError};
+    use std::sync::PoisonError;
 
     /// A lock that ignores poisoning and lends its value to a closure, so that no guard can escape.
     #[derive(Debug)]
-    #[allow(clippy::disallowed_types)]
-    pub(crate) struct Mutex<T>(StdMutex<T>);
+    pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
 
     impl<T> Mutex<T> {
-        #[allow(clippy::disallowed_types)]
         pub(crate) const fn new(value: T) -> Self {
-            Self(StdMutex::new(value))
+            Self(std::sync::Mutex::new(value))
         }
 
         pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {

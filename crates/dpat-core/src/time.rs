@@ -31,7 +31,10 @@ pub struct Instant(u64);
 pub struct Wall(u64);
 
 /// Converts to nanoseconds, saturating after about 584 years.
-#[allow(clippy::cast_possible_truncation)] // the value was just clamped to u64::MAX
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the value was just clamped to u64::MAX"
+)]
 pub(crate) const fn nanos(duration: Duration) -> u64 {
     let nanos = duration.as_nanos();
     if nanos > u64::MAX as u128 {

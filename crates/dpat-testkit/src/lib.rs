@@ -14,6 +14,8 @@
 mod alloc;
 mod cancel;
 mod marker;
+#[cfg(feature = "tower")]
+mod sync;
 mod task;
 #[cfg(feature = "tower")]
 pub mod tower;

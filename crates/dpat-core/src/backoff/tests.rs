@@ -32,7 +32,7 @@ fn sample(backoff: Backoff, retry: usize) -> Vec<f64> {
         .collect()
 }
 
-#[allow(clippy::cast_precision_loss)] // small
+#[allow(clippy::cast_precision_loss, reason = "small")]
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }

@@ -54,7 +54,7 @@ impl HlcTimestamp {
 
     /// Returns the logical part.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation)] // 16 bits remain
+    #[allow(clippy::cast_possible_truncation, reason = "16 bits remain")]
     pub const fn logical(self) -> u16 {
         (self.0 & LOGICAL_MASK) as u16
     }

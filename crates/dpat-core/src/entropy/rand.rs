@@ -56,7 +56,7 @@ impl<E: Entropy> TryRng for AsRand<E> {
     type Error = Infallible;
 
     /// Takes the upper half of a draw.
-    #[allow(clippy::cast_possible_truncation)] // 32 bits remain
+    #[allow(clippy::cast_possible_truncation, reason = "32 bits remain")]
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
         Ok((self.0.next_u64() >> 32) as u32)
     }

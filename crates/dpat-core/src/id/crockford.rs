@@ -45,7 +45,7 @@ const CHUNK: usize = 12;
 
 /// Writes the low `5 × N` bits.
 #[inline]
-#[allow(clippy::cast_possible_truncation)] // takes 60 bits at a time
+#[allow(clippy::cast_possible_truncation, reason = "takes 60 bits at a time")]
 pub(super) fn encode<const N: usize>(mut value: u128) -> [u8; N] {
     let mut text = [0; N];
     for digits in text.rchunks_mut(CHUNK) {

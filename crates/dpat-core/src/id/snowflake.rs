@@ -48,7 +48,7 @@ impl Snowflake {
     ///
     /// # Errors
     /// [`ParseIdError`].
-    #[allow(clippy::cast_possible_truncation)] // 64 bits were asked for
+    #[allow(clippy::cast_possible_truncation, reason = "64 bits were asked for")]
     pub fn parse_sortable(text: &str) -> Result<Self, ParseIdError> {
         crockford::decode_strict::<13>(text, 64).map(|number| Self(number as u64))
     }

@@ -70,7 +70,7 @@ impl Ulid {
 
     /// Returns the time of creation, in whole milliseconds. Saturates in the year 2554.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation)] // 48 bits remain
+    #[allow(clippy::cast_possible_truncation, reason = "48 bits remain")]
     pub const fn wall(self) -> Wall {
         let millis = (self.0 >> RANDOM_BITS) as u64;
         Wall::from_nanos(millis.saturating_mul(1_000_000))

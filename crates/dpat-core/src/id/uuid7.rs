@@ -185,7 +185,7 @@ impl Uuid7Generator {
     /// # Complexity
     /// One draw of entropy (two in a new millisecond) and one compare-and-swap, repeated under contention.
     #[inline]
-    #[allow(clippy::cast_possible_truncation)] // 12 bits remain
+    #[allow(clippy::cast_possible_truncation, reason = "12 bits remain")]
     pub fn next(
         &self,
         wall: Wall,

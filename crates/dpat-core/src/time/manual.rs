@@ -88,7 +88,7 @@ impl ManualTime {
     }
 
     /// Moves to the earliest sleeper and wakes it; false if nobody sleeps.
-    #[allow(clippy::must_use_candidate)] // also called for its effect
+    #[allow(clippy::must_use_candidate, reason = "also called for its effect")]
     pub fn advance_to_next_wake(&self) -> bool {
         let Some(next) = self.next_wake() else {
             return false;

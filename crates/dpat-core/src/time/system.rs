@@ -45,7 +45,7 @@ pub(super) fn to_std(instant: Instant) -> Option<std::time::Instant> {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // the one real wall clock
+#[allow(clippy::disallowed_methods, reason = "the one real wall clock")]
 pub(super) fn system_wall() -> Wall {
     Wall::from_nanos(nanos(
         SystemTime::now()
@@ -55,7 +55,7 @@ pub(super) fn system_wall() -> Wall {
 }
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods)] // the one real clock
+    #[allow(clippy::disallowed_methods, reason = "the one real clock")]
     fn now(&self) -> Instant {
         from_std(std::time::Instant::now())
     }

@@ -1,12 +1,11 @@
 //! The inner service of the contract suite.
 
+use crate::sync::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-#[allow(clippy::disallowed_types)]
-// a test double; held for a few instructions, never across a wake
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tower_service::Service;
 
@@ -37,7 +36,6 @@ pub struct Probe<E> {
 }
 
 struct Shared<E> {
-    #[allow(clippy::disallowed_types)]
     state: Mutex<State>,
     error: Box<dyn Fn() -> E + Send + Sync>,
 }
@@ -55,9 +53,8 @@ struct State {
 struct Permit<E>(Arc<Shared<E>>);
 
 impl<E> Shared<E> {
-    #[allow(clippy::disallowed_types)]
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -92,7 +89,6 @@ impl<E> Clone for Probe<E> {
 impl<E> Probe<E> {
     /// Makes a probe with `permits` permits that answers every request; `error` makes the errors of
     /// [`Outcome::Fail`].
-    #[allow(clippy::disallowed_types)]
     pub fn new(permits: usize, error: impl Fn() -> E + Send + Sync + 'static) -> Self {
         let state = State {
             script: VecDeque::new(),
