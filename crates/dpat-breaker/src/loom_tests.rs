@@ -186,6 +186,8 @@ fn loom_a_success_is_skipped_only_while_it_changes_nothing() {
         for _ in 0..2 {
             breaker.try_acquire().unwrap().success();
         }
+        // Looking takes them out of the backlog and into the window.
+        assert_eq!(breaker.snapshot().trips()[0].calls, 2);
         let failed = Arc::new(AtomicU64::new(0));
         let (other, another) = (breaker.clone(), breaker.clone());
         let flag = Arc::clone(&failed);
