@@ -10,6 +10,8 @@ use crate::sync::{Arc, AtomicU64, Ordering};
 use dpat_core::Instant;
 use in_flight::InFlight;
 use std::fmt;
+use std::ops::Deref;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokens::Tokens;
 use traffic::Traffic;
@@ -110,13 +112,42 @@ impl BudgetLimits {
 /// ```
 #[derive(Clone)]
 pub struct RetryBudget {
-    inner: Arc<Inner>,
+    inner: Handle,
+}
+
+#[derive(Clone)]
+enum Handle {
+    /// Without a count of references, which every default call of every thread would change.
+    Process(&'static Inner),
+    Own(Arc<Inner>),
+}
+
+impl Deref for Handle {
+    type Target = Inner;
+
+    #[inline]
+    fn deref(&self) -> &Inner {
+        match self {
+            Self::Process(inner) => inner,
+            Self::Own(inner) => inner,
+        }
+    }
 }
 
 struct Inner {
     rule: Rule,
     granted: AtomicU64,
     refused: AtomicU64,
+}
+
+impl Inner {
+    fn new(rule: Rule) -> Self {
+        Self {
+            rule,
+            granted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
 }
 
 enum Rule {
@@ -161,17 +192,9 @@ impl RetryBudget {
                 Rule::InFlight(InFlight::new(millionths(ratio)?, floor))
             }
         };
-        Ok(Self::with_rule(rule))
-    }
-
-    fn with_rule(rule: Rule) -> Self {
-        Self {
-            inner: Arc::new(Inner {
-                rule,
-                granted: AtomicU64::new(0),
-                refused: AtomicU64::new(0),
-            }),
-        }
+        Ok(Self {
+            inner: Handle::Own(Arc::new(Inner::new(rule))),
+        })
     }
 
     /// Makes a [`BudgetLimits::Tokens`] budget.
@@ -204,10 +227,11 @@ impl RetryBudget {
     /// its own where one must not spend what another needs.
     #[must_use]
     pub fn process() -> Self {
-        static PROCESS: std::sync::OnceLock<RetryBudget> = std::sync::OnceLock::new();
-        PROCESS
-            .get_or_init(|| Self::with_rule(Rule::Tokens(Tokens::new(500, UNIT / 10))))
-            .clone()
+        static PROCESS: OnceLock<Inner> = OnceLock::new();
+        let inner = PROCESS.get_or_init(|| Inner::new(Rule::Tokens(Tokens::new(500, UNIT / 10))));
+        Self {
+            inner: Handle::Process(inner),
+        }
     }
 
     /// Changes the limits for what comes from now on; never blocks.
