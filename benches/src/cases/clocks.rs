@@ -65,57 +65,59 @@ fn case(
 }
 
 fn hybrid() -> Vec<Case> {
-    const TICK: &str = "The timestamp of a local event; the time moves on by 1 µs at each.";
-    const STANDING: &str = "The same with a time that stands still, so that the counter moves.";
+    const TICK: &str = "The timestamp of a local event; the time moves on at each by the step.";
     const RECEIVE: &str = "Takes over a timestamp that is 100 µs ahead, after checking that it is not more than 500 ms \
-        ahead; the time moves on by 1 µs at each.";
-    let mut cases = vec![
-        case(
-            "HLC local, tick",
-            TICK,
-            local(false),
-            vec![uhlc_tick(1, false)],
-        ),
-        case(
-            "HLC local, tick, time stands",
-            STANDING,
-            local(true),
-            vec![uhlc_tick(1, true)],
-        ),
+        ahead; the time moves on at each by the step.";
+    let mut cases = Vec::new();
+    for step in STEPS {
+        cases.push(
+            case(
+                "HLC local, tick",
+                TICK,
+                local(step),
+                vec![uhlc_tick(1, step)],
+            )
+            .param("step_us", step),
+        );
+    }
+    cases.push(
         case(
             "HLC local, receive",
             RECEIVE,
             local_receive(),
             vec![uhlc_receive(1)],
-        ),
-    ];
+        )
+        .param("step_us", 1),
+    );
     for threads in [1, 2] {
-        cases.extend([
-            case(
-                "HLC atomic, tick",
-                TICK,
-                atomic(threads, false),
-                vec![uhlc_tick(threads, false)],
-            )
-            .threads(threads),
-            case(
-                "HLC atomic, tick, time stands",
-                STANDING,
-                atomic(threads, true),
-                vec![uhlc_tick(threads, true)],
-            )
-            .threads(threads),
+        for step in STEPS {
+            cases.push(
+                case(
+                    "HLC atomic, tick",
+                    TICK,
+                    atomic(threads, step),
+                    vec![uhlc_tick(threads, step)],
+                )
+                .param("step_us", step)
+                .threads(threads),
+            );
+        }
+        cases.push(
             case(
                 "HLC atomic, receive",
                 RECEIVE,
                 atomic_receive(threads),
                 vec![uhlc_receive(threads)],
             )
+            .param("step_us", 1)
             .threads(threads),
-        ]);
+        );
     }
     cases
 }
+
+/// Microseconds between two events: a clock that stands, a busy node, and a quiet one.
+const STEPS: [u64; 3] = [0, 1, 100];
 
 /// Where the next round starts, in seconds: an hour after the one before.
 #[derive(Default)]
@@ -131,14 +133,10 @@ impl Rounds {
     }
 }
 
-fn step(stands: bool) -> Duration {
-    if stands { Duration::ZERO } else { STEP }
-}
-
-fn local(stands: bool) -> Contender {
+fn local(step_us: u64) -> Contender {
     let mut clock = Hlc::new(MAX_OFFSET);
     let mut wall = Rounds::default().wall();
-    let step = step(stands);
+    let step = Duration::from_micros(step_us);
     Contender::single("dpat-core", move || {
         wall = wall + step;
         clock.tick(wall)
@@ -154,10 +152,10 @@ fn local_receive() -> Contender {
     })
 }
 
-fn atomic(threads: usize, stands: bool) -> Contender {
+fn atomic(threads: usize, step_us: u64) -> Contender {
     let clock = Arc::new(AtomicHlc::new(MAX_OFFSET));
     let rounds = Rounds::default();
-    let step = step(stands);
+    let step = Duration::from_micros(step_us);
     Contender::shared("dpat-core", threads, move || {
         let clock = Arc::clone(&clock);
         let mut wall = rounds.wall();
@@ -197,10 +195,10 @@ fn make_uhlc() -> HLC {
         .build()
 }
 
-fn uhlc_tick(threads: usize, stands: bool) -> Contender {
+fn uhlc_tick(threads: usize, step_us: u64) -> Contender {
     let clock = Arc::new(make_uhlc());
     let rounds = Rounds::default();
-    let step = if stands { 0 } else { NTP_STEP };
+    let step = step_us * NTP_STEP;
     Contender::shared("uhlc", threads, move || {
         let clock = Arc::clone(&clock);
         let mut now = rounds.next() << 32;
