@@ -277,9 +277,9 @@ impl Hlc {
 ///
 /// Everything said of [`Hlc`] holds.
 ///
-/// Complexity: one atomic addition a timestamp; one compare-and-swap more, repeated under contention, when the wall
-/// clock or a message is ahead of the last timestamp, which the wall clock is at most every 65.536 µs; and a
-/// compare-and-swap alone with a reservation.
+/// Complexity: a tick is one atomic addition, and a compare-and-swap more when the wall clock is ahead of the last
+/// timestamp, at most every 65.536 µs; a receipt of a message from ahead of the wall clock, or any call with a
+/// reservation, is one compare-and-swap. Those are repeated when another thread was first.
 ///
 /// # Examples
 /// ```
@@ -342,7 +342,17 @@ impl AtomicHlc {
     /// [`HlcError::Unreserved`], [`HlcError::Exhausted`].
     #[inline]
     pub fn tick(&self, wall: Wall) -> Result<HlcTimestamp, HlcError> {
-        self.advance(wall, 0)
+        // A reservation seen late only refuses what would be allowed.
+        let reserved = self.reserved.load(Ordering::Relaxed);
+        if reserved != EVERYTHING {
+            return self.exchange(wall, 0, reserved, self.last.load(Ordering::Relaxed));
+        }
+        // Counting is enough unless the wall clock is ahead; then a value is skipped, which harms nobody.
+        let next = self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        if next >= physical(wall) && next < END {
+            return Ok(HlcTimestamp(next));
+        }
+        self.exchange(wall, 0, reserved, next)
     }
 
     /// Stamps the receipt of a message: later than the message and every event so far.
@@ -351,28 +361,19 @@ impl AtomicHlc {
     /// [`HlcError::TooFarAhead`], [`HlcError::Unreserved`], [`HlcError::Exhausted`].
     #[inline]
     pub fn receive(&self, wall: Wall, message: HlcTimestamp) -> Result<HlcTimestamp, HlcError> {
+        if message.0 < physical(wall) {
+            // The usual case: it was on its way for longer than the clocks differ, and cannot be the latest.
+            return self.tick(wall);
+        }
         check_ahead(message, wall, self.max_ahead)?;
-        self.advance(wall, message.0)
-    }
-
-    // Relaxed: the timestamp is the whole state. Each one comes from the modification order of this location, in which
-    // every value is greater than the one before; what a thread saw first it cannot see again.
-    #[inline]
-    fn advance(&self, wall: Wall, message: u64) -> Result<HlcTimestamp, HlcError> {
-        // A reservation seen late only refuses what would be allowed.
         let reserved = self.reserved.load(Ordering::Relaxed);
-        if reserved != EVERYTHING {
-            return self.exchange(wall, message, reserved, self.last.load(Ordering::Relaxed));
-        }
-        // Counting is enough unless the wall or the message is ahead; then a value is skipped, which harms nobody.
-        let last = self.last.fetch_add(1, Ordering::Relaxed);
-        let next = last.wrapping_add(1);
-        if last >= message && next >= physical(wall) && next < END {
-            return Ok(HlcTimestamp(next));
-        }
-        self.exchange(wall, message, reserved, next)
+        let last = self.last.load(Ordering::Relaxed);
+        self.exchange(wall, message.0, reserved, last)
     }
 
+    // Relaxed, here and above: the timestamp is the whole state. Each one comes from the modification order of this
+    // location, in which every value is greater than the one before; what a thread saw first it cannot see again.
+    #[inline]
     fn exchange(
         &self,
         wall: Wall,

@@ -104,19 +104,23 @@ enum Refusal {
 
 #[inline]
 fn decode<const N: usize>(digits: &[u8; N], table: &[u8; 256], bits: u32) -> Result<u128, Refusal> {
-    let mut value = 0_u128;
     let mut seen = 0;
-    // From the front, so that the chunk that is not full comes first.
-    let (first, rest) = digits.split_at(N % CHUNK);
-    for chunk in std::iter::once(first).chain(rest.chunks_exact(CHUNK)) {
-        let mut number = 0_u64;
-        for byte in chunk {
+    let mut number = |digits: &[u8]| {
+        let read = |number, byte: &u8| {
             let digit = table[usize::from(*byte)];
             seen |= digit;
-            number = number << 5 | u64::from(digit & 31);
-        }
-        value = value << (5 * chunk.len()) | u128::from(number);
+            number << 5 | u64::from(digit & 31)
+        };
+        u128::from(digits.iter().fold(0_u64, read))
+    };
+    let (mut value, mut shift) = (0, 0);
+    let mut rest = digits.as_slice();
+    while let Some((head, chunk)) = rest.split_last_chunk::<CHUNK>() {
+        value |= number(chunk) << shift;
+        shift += 5 * CHUNK;
+        rest = head;
     }
+    value |= number(rest) << shift;
     // No digit has the bits of `NONE`.
     if seen >= 32 {
         return Err(wrong_digit(digits, table));
