@@ -71,7 +71,9 @@ impl BudgetLimits {
         Self::Tokens { max, ratio }
     }
 
-    /// Makes a share of the traffic of the last 10 s, with a floor of 10 a second.
+    /// Makes a share of the traffic of 10 s.
+    ///
+    /// The floor is 10 a second.
     #[must_use]
     pub const fn traffic(ratio: f64) -> Self {
         Self::Traffic {
@@ -98,8 +100,9 @@ impl BudgetLimits {
     }
 }
 
-/// A limit on extra attempts, shared by retries, hedges and layers that call the same peer.
+/// Limits extra attempts.
 ///
+/// Shared by the retries, hedges and layers that call the same peer.
 /// Clones share the same budget. Lock-free: every operation is a few atomics.
 ///
 /// # Examples
@@ -221,9 +224,9 @@ impl RetryBudget {
         Self::new(BudgetLimits::in_flight(ratio, floor))
     }
 
-    /// Returns the budget that default policies of this process share: 500 tokens, 0.1 back for a success.
+    /// Returns the budget that default policies of this process share.
     ///
-    /// A dead peer stops the retries after 250 failures more than successes pay for. Give each peer a budget of
+    /// It has 500 tokens and gives 0.1 back for a success. A dead peer stops the retries after 250 failures more than successes pay for. Give each peer a budget of
     /// its own where one must not spend what another needs.
     #[must_use]
     pub fn process() -> Self {

@@ -29,7 +29,9 @@ pub struct Retrying<'a, E> {
     pub attempt: u32,
     /// The wait before the next attempt.
     pub delay: Duration,
-    /// Its error; none if it timed out or gave an `Ok` that the judge refused.
+    /// Its error.
+    ///
+    /// None if it timed out or gave an `Ok` that the judge refused.
     pub error: Option<&'a E>,
 }
 
@@ -177,7 +179,9 @@ where
         self.with_judge(|_| judge)
     }
 
-    /// Reads from the outcome how long the other side asks to wait, for example from a `Retry-After` header.
+    /// Reads from the outcome how long the other side asks to wait.
+    ///
+    /// For example from a `Retry-After` header.
     ///
     /// The wait is then the longer of that, clamped, and the backoff's. Comes after `retry_if` and its like.
     pub fn push_back<F, P>(self, push_back: F) -> RetryCall<Op, M, WithPushBack<J, F>, N, S, R>
@@ -239,7 +243,7 @@ where
         }
     }
 
-    /// Ends the whole operation at `deadline`, or earlier if the policy or the surrounding says so.
+    /// Ends the whole operation at `deadline` at the latest.
     pub fn deadline(mut self, deadline: Deadline) -> Self {
         self.outer = self.outer.earlier(deadline);
         self

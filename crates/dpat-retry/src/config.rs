@@ -6,11 +6,11 @@ use crate::machine::Plan;
 use dpat_core::Backoff;
 use std::time::Duration;
 
-/// What a retry does when it runs inside an attempt of another retry or hedge.
+/// What a retry does inside an attempt of another retry or hedge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Nested {
-    /// Makes one attempt and leaves the retrying to the outer one, so that attempts do not multiply.
+    /// Makes one attempt and leaves the retrying to the outer one.
     #[default]
     Once,
     /// Retries all the same.
@@ -142,7 +142,9 @@ impl RetryBuilder {
         self
     }
 
-    /// Sets the longest wait that the other side can ask for; longer ones are cut to it.
+    /// Sets the longest wait that the other side can ask for.
+    ///
+    /// Longer ones are cut to it.
     pub const fn max_retry_after(mut self, max: Duration) -> Self {
         self.plan.max_retry_after = max;
         self

@@ -80,7 +80,9 @@ impl<E> RetryError<E> {
         self.reason
     }
 
-    /// Returns how many attempts were started; 0 if the deadline had passed before the first.
+    /// Returns how many attempts were started.
+    ///
+    /// None, if the deadline had passed before the first.
     #[must_use]
     pub const fn attempts(&self) -> u32 {
         self.attempts
@@ -102,7 +104,7 @@ impl<E> RetryError<E> {
         self.effect
     }
 
-    /// Says whether the last attempt was cut off by a timeout or by the deadline.
+    /// Says whether time cut the last attempt off.
     #[must_use]
     pub const fn timed_out(&self) -> bool {
         self.timed_out
@@ -168,7 +170,7 @@ impl<E: std::error::Error + 'static> std::error::Error for RetryError<E> {
 }
 
 impl<E: Classify> Classify for RetryError<E> {
-    /// A timeout if time cut the operation off, else the class of the last error.
+    /// Returns the last error's class, or a timeout if time cut the operation off.
     fn class(&self) -> Class {
         match &self.last {
             Some(last) if !self.timed_out => last.class(),
@@ -196,7 +198,9 @@ pub struct TimedOut {
 }
 
 impl TimedOut {
-    /// Returns the time that was allowed: the given limit, or less if a surrounding deadline was nearer.
+    /// Returns the time that was allowed.
+    ///
+    /// Less than the given limit, if a surrounding deadline was nearer.
     #[must_use]
     pub const fn limit(&self) -> Duration {
         self.limit

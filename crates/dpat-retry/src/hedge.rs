@@ -28,7 +28,9 @@ impl HedgeDelay {
         Self(Source::Listed(HedgeDelays::fixed(delay)))
     }
 
-    /// Waits each of `delays` in turn, one for each attempt after the first; the last one repeats.
+    /// Waits each of `delays` in turn; the last one repeats.
+    ///
+    /// The first is the wait between the first and the second attempt.
     ///
     /// # Errors
     /// [`ConfigError`] if there are none, or more than 7.
@@ -165,7 +167,7 @@ impl HedgeBuilder {
         self
     }
 
-    /// Says whether a failure sends the next attempt at once instead of after its delay.
+    /// Says whether a failure sends the next attempt at once.
     pub const fn on_failure(mut self, at_once: bool) -> Self {
         self.hedge.plan.on_failure = at_once;
         self

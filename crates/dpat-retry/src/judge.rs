@@ -28,8 +28,9 @@ pub enum PushBack {
 }
 
 impl PushBack {
-    /// Reads the gRPC trailer `grpc-retry-pushback-ms`: a negative or unreadable value asks not to retry
-    /// (gRPC proposal A6, "Pushback").
+    /// Reads the gRPC trailer `grpc-retry-pushback-ms`.
+    ///
+    /// A negative or unreadable value asks not to retry (gRPC proposal A6, "Pushback").
     #[must_use]
     pub fn from_grpc_millis(value: &str) -> Self {
         value.trim().parse().map_or(Self::Stop, |millis| {

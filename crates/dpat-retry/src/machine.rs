@@ -53,7 +53,9 @@ impl Attempt {
         self.number
     }
 
-    /// Returns when the attempt will be dropped: the nearest of the attempt's and the operation's limits.
+    /// Returns when the attempt will be dropped.
+    ///
+    /// The nearest of the attempt's own limit and those of the operation.
     #[must_use]
     pub const fn deadline(&self) -> Deadline {
         self.deadline

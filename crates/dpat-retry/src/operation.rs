@@ -92,7 +92,7 @@ pub trait RetryExt<M>: Operation<M> + Sized {
         self.retry_on(TokioTime, policy)
     }
 
-    /// Tries again after failures, in the time of `time`.
+    /// Tries again after failures, in `time`'s time.
     ///
     /// Surrounding deadlines must be readings of the same clock.
     fn retry_on<S: Sleep>(
@@ -109,7 +109,7 @@ pub trait RetryExt<M>: Operation<M> + Sized {
         self.hedge_on(TokioTime, policy)
     }
 
-    /// Starts a second attempt when the first is slow or fails, in the time of `time`.
+    /// Starts a second attempt when the first is slow or fails, in `time`'s time.
     fn hedge_on<S: Sleep>(self, time: S, policy: Hedge) -> HedgeCall<Self, M, AnyError, S> {
         HedgeCall::new(self, time, policy)
     }

@@ -44,9 +44,9 @@ struct Inner {
 }
 
 impl LiveQuantile {
-    /// Makes an empty one: `quantile` from 0.5 to 0.999, `fallback` until enough samples have come.
+    /// Makes one without samples.
     ///
-    /// Enough is 64, or 1 / (1 − quantile) if that is more.
+    /// `quantile` goes from 0.5 to 0.999; `fallback` holds until enough samples have come. Enough is 64, or 1 / (1 − quantile) if that is more.
     ///
     /// # Errors
     /// [`ConfigError::OutOfRange`] for another quantile.

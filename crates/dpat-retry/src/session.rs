@@ -8,8 +8,9 @@ use crate::trace;
 use dpat_core::{Deadline, Entropy, Instant};
 use std::time::Duration;
 
-/// The plain face of a retry, for loops that wait in their own way: blocking code, a simulator, a state machine.
+/// One retried operation, driven by hand.
 ///
+/// For loops that wait in their own way: blocking code, a simulator, a state machine.
 /// Time comes in as an argument. Dropping it ends the request for the budget and gives back the permit of a retry
 /// that was not begun.
 ///
@@ -39,7 +40,9 @@ pub struct RetrySession {
 }
 
 impl Retry {
-    /// Starts an operation that is driven by hand and ends at `outer` at the latest.
+    /// Starts an operation that is driven by hand.
+    ///
+    /// It ends at `outer` at the latest.
     #[must_use]
     pub fn session(self, now: Instant, outer: Deadline) -> RetrySession {
         let mut progress = Progress::IDLE;

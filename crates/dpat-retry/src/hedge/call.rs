@@ -100,7 +100,9 @@ where
     Op: Operation<M>,
     S: Sleep,
 {
-    /// Lets the errors for which `predicate` says yes be followed by another attempt; others end the operation.
+    /// Sends another attempt after the errors for which `predicate` says yes.
+    ///
+    /// Other errors end the operation.
     pub fn retry_if<F>(self, predicate: F) -> HedgeCall<Op, M, RetryIf<F>, S>
     where
         F: Fn(&Op::Error) -> bool,
@@ -126,7 +128,7 @@ where
         self.with_judge(|_| judge)
     }
 
-    /// Reads from the outcome how long the other side asks to wait before the next attempt.
+    /// Reads from the outcome how long the other side asks to wait.
     pub fn push_back<F, P>(self, push_back: F) -> HedgeCall<Op, M, WithPushBack<J, F>, S>
     where
         F: Fn(&Result<Op::Value, Op::Error>) -> P,
@@ -143,13 +145,15 @@ where
         self.with_judge(|judge| WithEffect { judge, effect })
     }
 
-    /// Ends the whole operation at `deadline`, or earlier if the policy or the surrounding says so.
+    /// Ends the whole operation at `deadline` at the latest.
     pub fn deadline(mut self, deadline: Deadline) -> Self {
         self.outer = self.outer.earlier(deadline);
         self
     }
 
-    /// Runs inside `attempt` of an outer hedge: takes its deadline and sends no hedges of its own.
+    /// Runs inside `attempt` of an outer hedge.
+    ///
+    /// It takes the deadline of `attempt` and sends no hedges of its own.
     pub fn within(mut self, attempt: &Attempt) -> Self {
         self.inside = true;
         self.deadline(attempt.deadline())

@@ -75,7 +75,9 @@ where
 }
 
 pin_project! {
-    /// One attempt: waits until a clone is ready, unless it is the first, then calls it.
+    /// One attempt of a service.
+    ///
+    /// Waits until a clone is ready, unless it is the first attempt, and calls it.
     #[derive(Debug)]
     pub struct ServiceAttempt<S, Req, F> {
         #[pin]

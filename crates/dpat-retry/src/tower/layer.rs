@@ -12,13 +12,13 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 impl Retry {
-    /// Makes a layer that retries every error of cloneable requests, in tokio's time.
+    /// Makes a layer that retries every error, in tokio's time.
     #[cfg(feature = "tokio")]
     pub fn layer(self) -> RetryLayer<AnyError, ByClone, TokioTime, SystemEntropy> {
         self.layer_on(TokioTime)
     }
 
-    /// Makes a layer that retries every error of cloneable requests, in the time of `time`.
+    /// Makes a layer that retries every error, in `time`'s time.
     pub const fn layer_on<T: Sleep>(
         self,
         time: T,
@@ -108,7 +108,9 @@ impl<J, Q, T, R> RetryLayer<J, Q, T, R> {
         self.with(|judge| WithEffect { judge, effect }, |rule| rule)
     }
 
-    /// Repeats requests by a closure; a request for which it gives none is sent once.
+    /// Repeats requests by a closure.
+    ///
+    /// A request for which it gives none is sent once.
     pub fn clone_request<Req, F>(self, clone: F) -> RetryLayer<J, WithClone<F>, T, R>
     where
         F: Fn(&Req) -> Option<Req>,
@@ -180,7 +182,9 @@ pub struct HedgeLayer<J, Q, T> {
 }
 
 impl<J, Q, T> HedgeLayer<J, Q, T> {
-    /// Lets the errors for which `predicate` says yes be followed by another attempt; others end the operation.
+    /// Sends another attempt after the errors for which `predicate` says yes.
+    ///
+    /// Other errors end the operation.
     pub fn retry_if<E, F>(self, predicate: F) -> HedgeLayer<RetryIf<F>, Q, T>
     where
         F: Fn(&E) -> bool,
@@ -198,7 +202,9 @@ impl<J, Q, T> HedgeLayer<J, Q, T> {
         self.with(|_| judge, |rule| rule)
     }
 
-    /// Repeats requests by a closure; a request for which it gives none is sent once.
+    /// Repeats requests by a closure.
+    ///
+    /// A request for which it gives none is sent once.
     pub fn clone_request<Req, F>(self, clone: F) -> HedgeLayer<J, WithClone<F>, T>
     where
         F: Fn(&Req) -> Option<Req>,

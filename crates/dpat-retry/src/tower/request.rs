@@ -4,7 +4,7 @@ use dpat_core::Deadline;
 
 /// How a request is repeated, and by when it must be answered.
 pub trait RequestRule<Req> {
-    /// Makes a copy for a further attempt, or none if the request can be sent only once.
+    /// Makes a copy for a further attempt; none, if there can be none.
     fn repeat(&self, request: &Req) -> Option<Req>;
 
     /// Returns the deadline that the request carries.
