@@ -105,17 +105,19 @@ impl<K: Hash + Eq, C: Clock + Clone> Breakers<K, C> {
             return Ok(self.touch(entry));
         }
         let reservation = self.reserve(home)?;
+        // Made before the lock is taken: cloning the clock and registering counters is not our code.
+        let entry = Entry {
+            breaker: Breaker::with_clock(self.config_of_next(), self.clock.clone()),
+            last_use: AtomicU64::new(0),
+        };
+        let owned_key = key.to_owned();
         let mut shard = self.shards[home].write();
         if let Some(entry) = shard.get(key) {
             // Another thread was quicker; the reservation goes back.
             return Ok(self.touch(entry));
         }
-        let entry = Entry {
-            breaker: Breaker::with_clock(self.config_of_next(), self.clock.clone()),
-            last_use: AtomicU64::new(0),
-        };
         let breaker = self.touch(&entry);
-        shard.insert(key.to_owned(), entry);
+        shard.insert(owned_key, entry);
         reservation.keep();
         Ok(breaker)
     }
