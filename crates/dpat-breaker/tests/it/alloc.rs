@@ -62,3 +62,33 @@ fn a_time_window_holds_100_000_calls_in_the_space_of_100() {
     let ((), count) = allocations(|| calls(&breaker, &many));
     assert_eq!((breaker.snapshot().trips()[0].calls, count), (100_000, 0));
 }
+
+#[cfg(feature = "tower")]
+#[test]
+fn a_call_of_a_service_allocates_nothing() {
+    use std::future::{Ready, ready};
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use tower_layer::Layer;
+    use tower_service::Service;
+
+    struct Echo;
+    impl Service<u64> for Echo {
+        type Response = u64;
+        type Error = ();
+        type Future = Ready<Result<u64, ()>>;
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, request: u64) -> Self::Future {
+            ready(Ok(request))
+        }
+    }
+
+    let mut service = dpat_breaker::BreakerLayer::new(Breaker::default()).layer(Echo);
+    let (answer, count) = allocations(|| {
+        let call = pin!(service.call(7));
+        call.poll(&mut Context::from_waker(Waker::noop()))
+    });
+    assert_eq!((answer, count), (Poll::Ready(Ok(7)), 0));
+}

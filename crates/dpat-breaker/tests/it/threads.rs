@@ -99,3 +99,27 @@ fn a_snapshot_can_be_taken_while_calls_go_on() {
     });
     assert!(breaker.snapshot().retry_at.is_some());
 }
+
+#[test]
+fn threads_trip_a_breaker_at_its_threshold() {
+    const THREADS: u32 = 4;
+    for _ in 0..100 {
+        // Trips at the 20th failure; calls admitted before that and not yet back come late.
+        let breaker = Breaker::default();
+        let failed = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    while let Ok(permit) = breaker.try_acquire() {
+                        permit.failure();
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let failed = failed.into_inner();
+        assert!((20..20 + THREADS).contains(&failed), "{failed}");
+        let snapshot = breaker.snapshot();
+        assert_eq!((snapshot.epoch, snapshot.trips()[0].hits), (1, 20));
+    }
+}
