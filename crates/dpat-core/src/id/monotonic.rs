@@ -49,11 +49,18 @@ enum Refusal {
     Unreserved { tick: u64 },
 }
 
+/// More threads than are ever between two instructions at once; if they are, ids are merely a tick early.
+const ROOM: u64 = 1 << 10;
+
 /// What a generator's words look like. A tick is one millisecond.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     /// Low bits of the word; the tick stands above.
     pub(super) counter_bits: u32,
+    /// Where the counter of a tick that was entered by counting begins.
+    pub(super) counter_first: u64,
+    /// Where the counter ends.
+    pub(super) counter_last: u64,
     /// The last tick that the id can hold.
     pub(super) tick_max: u64,
     /// The time of tick 0, in milliseconds since 1970.
@@ -63,8 +70,12 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    const fn counter_max(&self) -> u64 {
-        (1 << self.counter_bits) - 1
+    const fn counter(&self, word: u64) -> u64 {
+        word & ((1 << self.counter_bits) - 1)
+    }
+
+    const fn word(&self, tick: u64, counter: u64) -> u64 {
+        (tick << self.counter_bits) | counter
     }
 
     /// Decides the next word. Pure.
@@ -81,7 +92,7 @@ impl Rules {
             if now > self.tick_max {
                 return Err(Refusal::Range);
             }
-            (now << self.counter_bits) | seed()
+            self.word(now, seed())
         } else {
             self.no_later(last, now, seed)?
         };
@@ -103,23 +114,29 @@ impl Rules {
                 RollbackPolicy::Fail => return Err(Refusal::WentBack { ticks }),
                 RollbackPolicy::ResetAfter(limit) => {
                     if Duration::from_millis(ticks) > limit {
-                        return Ok((now << self.counter_bits) | seed());
+                        return Ok(self.word(now, seed()));
                     }
                 }
             }
         }
-        if last & self.counter_max() == self.counter_max() {
-            match self.full {
-                Full::Carry => {}
-                Full::Fail => return Err(Refusal::Full),
-                Full::CarryWhileBehind if ticks > 0 => {}
-                Full::CarryWhileBehind => return Err(Refusal::Behind { ticks: 1 }),
-            }
-            if last_tick == self.tick_max {
-                return Err(Refusal::Range);
-            }
+        let counter = self.counter(last);
+        if counter < self.counter_first {
+            // Only after a race beyond `ROOM`.
+            return Ok(self.word(last_tick, self.counter_first));
         }
-        Ok(last + 1)
+        if counter < self.counter_last {
+            return Ok(last + 1);
+        }
+        match self.full {
+            Full::Carry => {}
+            Full::Fail => return Err(Refusal::Full),
+            Full::CarryWhileBehind if ticks > 0 => {}
+            Full::CarryWhileBehind => return Err(Refusal::Behind { ticks: 1 }),
+        }
+        if last_tick == self.tick_max {
+            return Err(Refusal::Range);
+        }
+        Ok(self.word(last_tick + 1, self.counter_first))
     }
 
     /// Returns the tick of a time; none before the epoch.
@@ -149,9 +166,10 @@ impl Rules {
     }
 }
 
-/// Strictly increasing pairs of tick and counter, which any number of threads draw from.
+/// Strictly increasing words of tick and counter, which any number of threads draw from.
 ///
-/// Complexity: one compare-and-swap a pair, repeated when another thread was first.
+/// Complexity: one atomic addition a word within a tick; one compare-and-swap, repeated when another thread was first,
+/// in a new tick or near the end of one.
 #[derive(Debug)]
 pub(super) struct Monotonic {
     pub(super) rules: Rules,
@@ -165,7 +183,11 @@ impl Monotonic {
     const_fn! {
         /// Starts with nothing given and everything reserved.
         pub(super) const fn new(rules: Rules) -> Self {
-            Self { rules, last: AtomicU64::new(0), reserved: AtomicU64::new(u64::MAX) }
+            Self {
+                last: AtomicU64::new(rules.counter_first),
+                reserved: AtomicU64::new(u64::MAX),
+                rules,
+            }
         }
     }
 
@@ -173,12 +195,14 @@ impl Monotonic {
     pub(super) fn after(mark: Wall, rules: Rules) -> Self {
         let (last, reserved) = match rules.tick(mark) {
             // The whole of the mark's tick may have been used before.
-            Some(tick) if tick < rules.tick_max => ((tick + 1) << rules.counter_bits, tick),
+            Some(tick) if tick < rules.tick_max => {
+                (rules.word(tick + 1, rules.counter_first), tick)
+            }
             Some(_) => (
-                (rules.tick_max << rules.counter_bits) | rules.counter_max(),
+                rules.word(rules.tick_max, rules.counter_last),
                 rules.tick_max,
             ),
-            None => (0, 0),
+            None => (rules.counter_first, 0),
         };
         Self {
             rules,
@@ -187,19 +211,38 @@ impl Monotonic {
         }
     }
 
-    /// Gives the next tick and counter.
-    // Relaxed: the word is the whole state, and nothing else is published through it. Every pair comes from the
+    /// Gives the next word; `seed` is where the counter of a new tick begins.
+    // Relaxed: the word is the whole state, and nothing else is published through it. Every word comes from the
     // modification order of this one location, in which each value is greater than the one before.
     #[inline]
-    pub(super) fn next(
-        &self,
-        wall: Wall,
-        mut seed: impl FnMut() -> u64,
-    ) -> Result<(u64, u64), GenerateError> {
+    pub(super) fn next(&self, wall: Wall, seed: impl FnMut() -> u64) -> Result<u64, GenerateError> {
         let now = self.rules.tick(wall).ok_or(GenerateError::TimeOutOfRange)?;
         // A reservation seen late only refuses what would be allowed.
         let reserved = self.reserved.load(Ordering::Relaxed);
-        let mut last = self.last.load(Ordering::Relaxed);
+        let last = self.last.load(Ordering::Relaxed);
+        // Within a tick, counting is enough, and an addition is cheaper than an exchange.
+        if last >> self.rules.counter_bits == now
+            && now <= reserved
+            && self.rules.counter(last) + ROOM < self.rules.counter_last
+        {
+            let next = self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            let counter = self.rules.counter(next);
+            // Otherwise other threads used up the room meanwhile; what was counted is not given to anybody.
+            if counter > self.rules.counter_first && counter <= self.rules.counter_last {
+                return Ok(next);
+            }
+        }
+        self.exchange(wall, now, reserved, last, seed)
+    }
+
+    fn exchange(
+        &self,
+        wall: Wall,
+        now: u64,
+        reserved: u64,
+        mut last: u64,
+        mut seed: impl FnMut() -> u64,
+    ) -> Result<u64, GenerateError> {
         loop {
             let next = self
                 .rules
@@ -209,22 +252,19 @@ impl Monotonic {
                 .last
                 .compare_exchange_weak(last, next, Ordering::Relaxed, Ordering::Relaxed)
             {
-                Ok(_) => {
-                    let counter = next & self.rules.counter_max();
-                    return Ok((next >> self.rules.counter_bits, counter));
-                }
+                Ok(_) => return Ok(next),
                 Err(newer) => last = newer,
             }
         }
     }
 
-    /// Returns a time that no pair given so far lies beyond.
+    /// Returns a time that no word given so far lies beyond.
     pub(super) fn high_water(&self) -> Wall {
         let last = self.last.load(Ordering::Relaxed);
         self.rules.wall(last >> self.rules.counter_bits)
     }
 
-    /// Allows pairs up to and including the tick of `mark`; never fewer than before.
+    /// Allows words up to and including the tick of `mark`; never fewer than before.
     pub(super) fn reserve(&self, mark: Wall) {
         if let Some(tick) = self.rules.tick(mark) {
             self.reserved.fetch_max(tick, Ordering::Relaxed);
@@ -238,6 +278,8 @@ mod tests {
 
     const RULES: Rules = Rules {
         counter_bits: 2,
+        counter_first: 0,
+        counter_last: 3,
         tick_max: 100,
         epoch_ms: 1_000,
         policy: RollbackPolicy::Hold,
@@ -320,6 +362,36 @@ mod tests {
         }
     }
 
+    /// A Snowflake of node 2: the counter's upper bits are the node.
+    #[test]
+    fn counts_within_its_own_range() {
+        let rules = Rules {
+            counter_bits: 4,
+            counter_first: 0b1000,
+            counter_last: 0b1011,
+            ..RULES
+        };
+        let at = |tick: u64, counter| tick << 4 | counter;
+        for (last, expected) in [
+            (at(7, 0b1000), at(7, 0b1001)),
+            (at(7, 0b1010), at(7, 0b1011)),
+            (at(7, 0b1011), at(8, 0b1000)),
+            // What a race beyond the room leaves behind.
+            (at(7, 0b1101), at(8, 0b1000)),
+            (at(8, 0b0001), at(8, 0b1000)),
+        ] {
+            assert_eq!(rules.next(last, 50, 7, || 0b1000), Ok(expected), "{last:b}");
+        }
+        assert_eq!(
+            rules.next(at(7, 0b1011), 50, 9, || 0b1000),
+            Ok(at(9, 0b1000))
+        );
+        let resumed = Monotonic::after(Wall::MIN, rules);
+        resumed.reserve(Wall::MAX);
+        let tick_0 = Wall::from_nanos(1_000_000_000);
+        assert_eq!(resumed.next(tick_0, || 0b1000), Ok(at(0, 0b1001)));
+    }
+
     fn at(millis: u64) -> Wall {
         Wall::from_nanos(millis * 1_000_000)
     }
@@ -330,10 +402,10 @@ mod tests {
         let refused = Err(GenerateError::Unreserved(at(1_010)));
         assert_eq!(monotonic.next(at(1_003), || 0), refused);
         monotonic.reserve(at(1_010));
-        assert_eq!(monotonic.next(at(1_003), || 0), Ok((10, 1)));
+        assert_eq!(monotonic.next(at(1_003), || 0), Ok(word(10, 1)));
         assert_eq!(monotonic.high_water(), at(1_010));
         monotonic.reserve(at(1_004));
-        assert_eq!(monotonic.next(at(1_003), || 0), Ok((10, 2)));
+        assert_eq!(monotonic.next(at(1_003), || 0), Ok(word(10, 2)));
     }
 
     #[test]
@@ -349,7 +421,7 @@ mod tests {
     fn wait_is_exact() {
         let rules = with(RollbackPolicy::Wait, Full::CarryWhileBehind);
         let monotonic = Monotonic::new(rules);
-        assert_eq!(monotonic.next(at(1_008), || 3), Ok((8, 3)));
+        assert_eq!(monotonic.next(at(1_008), || 3), Ok(word(8, 3)));
         let wait = |nanos| Err(GenerateError::Wait(Duration::from_nanos(nanos)));
         let late = Wall::from_nanos(1_005_400_000);
         assert_eq!(monotonic.next(late, || 0), wait(2_600_000));

@@ -202,14 +202,6 @@ impl SnowflakeLayout {
             sequence: id.0 & self.sequence_max(),
         }
     }
-
-    const fn compose(&self, tick: u64, node: u64, sequence: u64) -> Snowflake {
-        Snowflake(
-            (tick << (self.node_bits + self.sequence_bits))
-                | (node << self.sequence_bits)
-                | sequence,
-        )
-    }
 }
 
 const fn mask(bits: u32) -> u64 {
@@ -319,8 +311,12 @@ impl SnowflakeBuilder {
         if matches!(self.policy, RollbackPolicy::ResetAfter(_)) {
             return Err(SnowflakeConfigError::ResetRepeatsIds);
         }
+        // The word is the id itself: its counter has the node in the upper bits.
+        let counter_first = node << self.layout.sequence_bits;
         let rules = Rules {
-            counter_bits: self.layout.sequence_bits,
+            counter_bits: self.layout.node_bits + self.layout.sequence_bits,
+            counter_first,
+            counter_last: counter_first | self.layout.sequence_max(),
             tick_max: mask(self.layout.timestamp_bits),
             epoch_ms: self.layout.epoch_ms,
             policy: self.policy,
@@ -332,7 +328,6 @@ impl SnowflakeBuilder {
         };
         Ok(SnowflakeGenerator {
             words,
-            node,
             layout: self.layout,
         })
     }
@@ -361,7 +356,6 @@ impl SnowflakeBuilder {
 #[derive(Debug)]
 pub struct SnowflakeGenerator {
     words: Monotonic,
-    node: u64,
     layout: SnowflakeLayout,
 }
 
@@ -388,11 +382,11 @@ impl SnowflakeGenerator {
     /// [`GenerateError`]; [`GenerateError::Wait`] says when to come back.
     ///
     /// # Complexity
-    /// One compare-and-swap, repeated under contention.
+    /// One atomic addition within a millisecond, one compare-and-swap otherwise, repeated under contention.
     #[inline]
     pub fn next(&self, wall: Wall) -> Result<Snowflake, GenerateError> {
-        let (tick, sequence) = self.words.next(wall, || 0)?;
-        Ok(self.layout.compose(tick, self.node, sequence))
+        let first = self.words.rules.counter_first;
+        self.words.next(wall, || first).map(Snowflake)
     }
 
     /// Returns a time that no id given so far lies beyond.

@@ -171,6 +171,8 @@ impl UlidGenerator {
     const fn rules(policy: RollbackPolicy) -> Rules {
         Rules {
             counter_bits: COUNTER_BITS,
+            counter_first: 0,
+            counter_last: (1 << COUNTER_BITS) - 1,
             tick_max: (1 << (64 - COUNTER_BITS)) - 1,
             epoch_ms: 0,
             policy,
@@ -185,7 +187,8 @@ impl UlidGenerator {
     /// [`GenerateError::TimeOutOfRange`] after the year 2248.
     ///
     /// # Complexity
-    /// One draw of entropy (two in a new millisecond) and one compare-and-swap, repeated under contention.
+    /// One draw of entropy and one atomic addition; two draws and one compare-and-swap, repeated under contention, in
+    /// a new millisecond.
     #[inline]
     pub fn next(
         &self,
@@ -193,10 +196,10 @@ impl UlidGenerator {
         entropy: &(impl Entropy + ?Sized),
     ) -> Result<Ulid, GenerateError> {
         let seed = || entropy.next_u64() >> (64 - (COUNTER_BITS - 1));
-        let (millis, counter) = self.0.next(wall, seed)?;
+        // Milliseconds and counter follow each other in the ULID as they do in the word.
+        let word = self.0.next(wall, seed)?;
         let tail = entropy.next_u64() >> (64 - TAIL_BITS);
-        let random = (u128::from(counter) << TAIL_BITS) | u128::from(tail);
-        Ok(Ulid::from_parts(millis, random))
+        Ok(Ulid((u128::from(word) << TAIL_BITS) | u128::from(tail)))
     }
 
     /// Returns a time that no id given so far lies beyond.

@@ -170,6 +170,8 @@ impl Uuid7Generator {
     const fn rules(policy: RollbackPolicy) -> Rules {
         Rules {
             counter_bits: COUNTER_BITS,
+            counter_first: 0,
+            counter_last: (1 << COUNTER_BITS) - 1,
             tick_max: (1 << (64 - COUNTER_BITS)) - 1,
             epoch_ms: 0,
             policy,
@@ -183,19 +185,25 @@ impl Uuid7Generator {
     /// [`GenerateError`]; with the default policy and no mark, only for times after the year 2248.
     ///
     /// # Complexity
-    /// One draw of entropy (two in a new millisecond) and one compare-and-swap, repeated under contention.
+    /// One draw of entropy and one atomic addition; two draws and one compare-and-swap, repeated under contention, in
+    /// a new millisecond.
     #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "12 bits remain")]
+    #[allow(clippy::cast_possible_truncation, reason = "only 12 bits are used")]
     pub fn next(
         &self,
         wall: Wall,
         entropy: &(impl Entropy + ?Sized),
     ) -> Result<Uuid7, GenerateError> {
         let seed = || entropy.next_u64() >> (64 - (COUNTER_BITS - 1));
-        let (millis, counter) = self.0.next(wall, seed)?;
+        let word = self.0.next(wall, seed)?;
         let random = entropy.next_u64() >> (64 - RANDOM_BITS);
-        let rand_b = (counter << RANDOM_BITS) | random;
-        Ok(Uuid7::from_parts(millis, (counter >> 9) as u16, rand_b))
+        // Each part takes the lowest bits that it holds.
+        let (millis, rand_a) = (word >> COUNTER_BITS, (word >> 9) as u16);
+        Ok(Uuid7::from_parts(
+            millis,
+            rand_a,
+            (word << RANDOM_BITS) | random,
+        ))
     }
 
     /// Returns a time that no id given so far lies beyond.
