@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn an_unknown_field_is_an_error_with_its_place() {
         let line = GOOD.replace("\"quantity\"", "\"quantitty\"");
-        check(&[GOOD, &line], "2:65: items[0].quantitty: unknown field");
+        check(&[GOOD, &line], "2:62: items[0].quantitty: unknown field");
     }
 
     #[test]
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn broken_json_is_an_error() {
-        check(&[&GOOD[..20]], "1:20: customer: EOF while parsing");
+        check(&[&GOOD[..28]], "1:28: customer: EOF while parsing");
     }
 
     #[test]

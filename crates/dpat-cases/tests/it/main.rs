@@ -1,0 +1,6 @@
+//! The shop, run for real: sockets, stores, kills.
+
+mod chaos;
+mod services;
+mod stores;
+mod switches;

@@ -1,0 +1,182 @@
+//! Each pattern left out breaks the invariant it protects, and nothing else; the same seed with it is ok.
+
+use dpat_cases::shop::config::{Config, Pattern, Scenario};
+use dpat_cases::shop::domain::State;
+use dpat_cases::shop::record::{Outcome, RunRecord};
+use dpat_cases::shop::run::block_on;
+use dpat_cases::shop::view::Silent;
+
+fn small(scenario: Scenario, without: &[Pattern]) -> RunRecord {
+    let config = Config {
+        scenario,
+        seed: 7,
+        orders: 300,
+        rate: 150.0,
+        without: without.to_vec(),
+        ..Config::default()
+    };
+    block_on(config, &mut Silent).unwrap()
+}
+
+/// Runs with and without a pattern; returns how often its invariant broke, and the limit.
+#[track_caller]
+fn check(scenario: Scenario, pattern: Pattern) -> (u64, u64) {
+    let with = small(scenario, &[]).verdict;
+    assert_eq!(with.violations, [], "with {pattern}");
+    assert_eq!(with.verdict, Outcome::Ok);
+    assert!(with.is_as_expected());
+    assert_eq!(with.orders, 300);
+    assert_eq!(with.orders, with.accepted + with.rejected);
+    assert_eq!(
+        with.accepted,
+        with.completed + with.compensated + with.unresolved
+    );
+    assert_eq!(with.unresolved, 0);
+
+    let without = small(scenario, &[pattern]).verdict;
+    let broken: Vec<&str> = without
+        .violations
+        .iter()
+        .map(|violation| violation.invariant.as_str())
+        .collect();
+    assert_eq!(broken, [pattern.invariant()]);
+    assert_eq!(without.expected, [pattern.invariant()]);
+    assert_eq!(without.verdict, Outcome::Violated);
+    assert!(without.is_as_expected());
+    let violation = &without.violations[0];
+    let first = violation
+        .first
+        .as_ref()
+        .expect("the first bad event is named");
+    assert!(first.order_id.is_some());
+    assert!(!first.event.is_empty());
+    (violation.count, violation.limit)
+}
+
+#[test]
+fn without_retry_a_transient_error_stops_an_order() {
+    let (count, limit) = check(Scenario::Shop, Pattern::Retry);
+    assert!(count > 0 && limit == 0);
+}
+
+#[test]
+fn without_breaker_a_service_that_is_away_is_called_on_and_on() {
+    let (count, limit) = check(Scenario::Shop, Pattern::Breaker);
+    assert!(count > 5 * limit, "{count} calls, {limit} allowed");
+}
+
+#[test]
+fn without_idempotency_a_lost_answer_charges_twice() {
+    let (count, limit) = check(Scenario::Shop, Pattern::Idempotency);
+    assert!(count > 0 && limit == 0);
+}
+
+#[test]
+fn pitfall_19_1_without_outbox_a_crash_after_the_commit_loses_the_event() {
+    let (count, limit) = check(Scenario::Shop, Pattern::Outbox);
+    assert!(count > 0 && limit == 0);
+}
+
+#[test]
+fn without_budget_retries_multiply_in_a_storm() {
+    let (count, limit) = check(Scenario::RetryStorm, Pattern::Budget);
+    assert!(count > limit, "{count} retries, {limit} allowed");
+}
+
+#[test]
+fn without_breaker_a_failure_cascades() {
+    let (count, limit) = check(Scenario::CascadingFailure, Pattern::Breaker);
+    assert!(count > 5 * limit, "{count} calls, {limit} allowed");
+}
+
+#[test]
+fn a_run_leaves_a_record_to_draw() {
+    let record = small(Scenario::Shop, &[]);
+    let faults = &record.verdict.faults_injected;
+    for kind in ["error", "drop", "latency", "hang", "kill"] {
+        assert!(faults[kind] > 0, "no {kind} in {faults:?}");
+    }
+    assert_eq!(faults["kill"], record.verdict.restarts);
+    assert!(record.samples.len() >= 2);
+    assert!(record.faults.is_sorted_by_key(|fault| fault.at_ms));
+    let looked_at = |name: &str| {
+        let check = record.checks.iter().find(|check| check.invariant == name);
+        check.unwrap().looked_at
+    };
+    for name in [
+        "terminal_once",
+        "single_charge",
+        "event_once",
+        "transient_survived",
+        "spared_calls",
+    ] {
+        assert!(looked_at(name) > 0, "{name} looked at nothing");
+    }
+    let died = record
+        .stories
+        .iter()
+        .find(|story| story.note.contains("died"))
+        .expect("the order whose service died is told");
+    assert_eq!(died.fate, State::Completed);
+    assert!(
+        record
+            .stories
+            .iter()
+            .any(|story| story.fate == State::Compensated)
+    );
+    assert!(record.stories.iter().all(|story| story.spans.len() >= 2));
+    let json = serde_json::to_string(&record).unwrap();
+    let again: RunRecord = serde_json::from_str(&json).unwrap();
+    assert_eq!(again.verdict, record.verdict);
+}
+
+#[test]
+fn the_verdict_has_exactly_the_fields_of_the_contract() {
+    let config = Config {
+        orders: 20,
+        rate: 200.0,
+        faults: dpat_cases::shop::config::Faults::None,
+        ..Config::default()
+    };
+    let verdict = block_on(config, &mut Silent).unwrap().verdict;
+    let value = serde_json::to_value(&verdict).unwrap();
+    let found: Vec<&str> = value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let mut expected = vec![
+        "schema",
+        "scenario",
+        "engine",
+        "seed",
+        "without",
+        "orders",
+        "accepted",
+        "completed",
+        "compensated",
+        "rejected",
+        "unresolved",
+        "duplicate_charges",
+        "lost_events",
+        "stock_conserved",
+        "money_conserved",
+        "faults_injected",
+        "restarts",
+        "p50_ms",
+        "p99_ms",
+        "complete_p50_ms",
+        "complete_p99_ms",
+        "throughput_per_s",
+        "rss_peak_mb",
+        "expected",
+        "verdict",
+        "violations",
+        "report",
+    ];
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    assert_eq!(value["verdict"], "ok");
+    assert_eq!(value["report"], serde_json::Value::Null);
+}
