@@ -1,7 +1,7 @@
 //! The view for pipes and logs: a line now and then.
 
 use dpat_cases::shop::config::Config;
-use dpat_cases::shop::record::{FaultEvent, Outcome, RunRecord, Sample};
+use dpat_cases::shop::record::{Check, FaultEvent, Outcome, RunRecord, Sample, Verdict};
 use dpat_cases::shop::view::View;
 
 use crate::output::say;
@@ -90,6 +90,15 @@ impl View for Lines {
                 ));
             }
         }
+        if let Some(other) = &record.comparison {
+            contrast("this run", &record.checks, &record.verdict);
+            let side = if other.without.is_empty() {
+                "with everything".to_owned()
+            } else {
+                format!("without {}", other.without.join(", "))
+            };
+            contrast(&side, &other.checks, &other.verdict);
+        }
         let verdict = &record.verdict;
         say(&format!(
             "{} orders: {} accepted ({} completed, {} compensated, {} unresolved), {} rejected; {:.0}/s; 202 after p50 {:.1} ms, p99 {:.1} ms; terminal after p50 {:.1} ms, p99 {:.1} ms; {:.0} MB",
@@ -112,4 +121,13 @@ impl View for Lines {
         };
         say(&format!("verdict: {word} (seed {})", verdict.seed));
     }
+}
+
+/// Prints one side of a scenario: what its last invariant counted, and how long customers waited.
+fn contrast(side: &str, checks: &[Check], verdict: &Verdict) {
+    let Some(check) = checks.last() else { return };
+    say(&format!(
+        "{side:>24}: {} {} (limit {}), terminal after p50 {:.1} ms, p99 {:.1} ms",
+        check.invariant, check.count, check.limit, verdict.complete_p50_ms, verdict.complete_p99_ms
+    ));
 }

@@ -239,6 +239,26 @@ impl Config {
         Ok(())
     }
 
+    /// Returns the other side of a scenario that is about one pattern: without it, or with it again.
+    #[must_use]
+    pub fn counterpart(&self) -> Option<Self> {
+        let (Scenario::RetryStorm | Scenario::CascadingFailure, false) =
+            (self.scenario, self.serve)
+        else {
+            return None;
+        };
+        let without = if self.without.is_empty() {
+            self.scenario.patterns().to_vec()
+        } else {
+            Vec::new()
+        };
+        Some(Self {
+            without,
+            report: None,
+            ..self.clone()
+        })
+    }
+
     /// Says whether a pattern is in use.
     #[must_use]
     pub fn uses(&self, pattern: Pattern) -> bool {

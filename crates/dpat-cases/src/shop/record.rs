@@ -219,6 +219,19 @@ pub struct Check {
     pub limit: u64,
 }
 
+/// The other side of a scenario: the same run with its pattern, or without.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Patterns left out there.
+    pub without: Vec<String>,
+    /// Its result.
+    pub verdict: Verdict,
+    /// Every invariant there.
+    pub checks: Vec<Check>,
+    /// One a second.
+    pub samples: Vec<Sample>,
+}
+
 /// Everything that a report draws.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RunRecord {
@@ -234,4 +247,7 @@ pub struct RunRecord {
     pub faults: Vec<FaultEvent>,
     /// One order of each fate.
     pub stories: Vec<Story>,
+    /// The other side, in a scenario that is about one pattern.
+    #[serde(default)]
+    pub comparison: Option<Box<Comparison>>,
 }

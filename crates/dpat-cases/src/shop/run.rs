@@ -15,7 +15,7 @@ use super::config::{Config, ConfigError, Pattern, Scenario};
 use super::driver::{self, Progress, Sent};
 use super::generator::Generator;
 use super::policy::{Policy, PolicyError};
-use super::record::{RunRecord, Sample};
+use super::record::{Comparison, RunRecord, Sample};
 use super::report;
 use super::service::ports::{Peer, StoreError};
 use super::shell::http::HttpTransport;
@@ -24,7 +24,7 @@ use super::shell::time::RunTime;
 use super::story;
 use super::supervisor::{Deeds, Plan, Supervisor, SupervisorError};
 use super::verdict::{Evidence, conclude};
-use super::view::View;
+use super::view::{Silent, View};
 use super::watch::Watch;
 use crate::sync::Mutex;
 
@@ -66,7 +66,9 @@ fn io(what: &'static str) -> impl Fn(std::io::Error) -> RunError {
     move |source| RunError::Io { what, source }
 }
 
-/// Runs the shop on a runtime of its own.
+/// Runs the shop on a runtime of its own, and writes its report.
+///
+/// A scenario that is about one pattern is run on both sides, the other one first.
 ///
 /// # Errors
 /// [`RunError`], when there is no verdict.
@@ -75,7 +77,40 @@ pub fn block_on(config: Config, view: &mut dyn View) -> Result<RunRecord, RunErr
         .enable_all()
         .build()
         .map_err(io("runtime"))?;
-    runtime.block_on(run(config, view))
+    runtime.block_on(async {
+        let comparison = match config.counterpart() {
+            Some(other) => Some(Box::new(compare(other, view).await?)),
+            None => None,
+        };
+        let mut record = run(config, view).await?;
+        record.comparison = comparison;
+        if let Some(path) = &record.config.report {
+            report::write(&record, path).map_err(io("report"))?;
+        }
+        view.finished(&record);
+        Ok(record)
+    })
+}
+
+/// Runs the other side of a scenario, unseen.
+async fn compare(other: Config, view: &mut dyn View) -> Result<Comparison, RunError> {
+    let side = if other.without.is_empty() {
+        "with everything".to_owned()
+    } else {
+        let names: Vec<&str> = other.without.iter().map(|pattern| pattern.name()).collect();
+        format!("without {}", names.join(", "))
+    };
+    view.note(&format!(
+        "{}: first {side}, to compare",
+        other.scenario.name()
+    ));
+    let record = run(other, &mut Silent).await?;
+    Ok(Comparison {
+        without: record.verdict.without.clone(),
+        verdict: record.verdict,
+        checks: record.checks,
+        samples: record.samples,
+    })
 }
 
 /// Runs the shop and returns what it left behind.
@@ -129,15 +164,8 @@ pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunEr
         sent,
         samples,
     };
-    let record = {
-        let deeds = deeds.lock();
-        conclude(&plan, &evidence, &deeds)
-    };
-    if let Some(path) = &config.report {
-        report::write(&record, path).map_err(io("report"))?;
-    }
-    view.finished(&record);
-    Ok(record)
+    let deeds = deeds.lock();
+    Ok(conclude(&plan, &evidence, &deeds))
 }
 
 /// Sends the orders, waits until all are done, and watches meanwhile.

@@ -185,6 +185,7 @@ pub(crate) fn conclude(plan: &Plan, evidence: &Evidence, deeds: &Deeds) -> RunRe
         samples: samples.clone(),
         faults,
         stories: story::tell(&plan.script, &plan.watched, stores, history),
+        comparison: None,
         config: config.clone(),
     }
 }

@@ -18,6 +18,17 @@ fn small(scenario: Scenario, without: &[Pattern]) -> RunRecord {
     block_on(config, &mut Silent).unwrap()
 }
 
+/// Runs a scenario on both sides at once.
+#[test]
+fn a_scenario_shows_both_sides() {
+    let record = small(Scenario::RetryStorm, &[]);
+    let other = record.comparison.expect("the other side");
+    assert_eq!(other.without, ["budget"]);
+    assert_eq!(other.verdict.verdict, Outcome::Violated);
+    assert_eq!(record.verdict.verdict, Outcome::Ok);
+    assert!(small(Scenario::Shop, &[]).comparison.is_none());
+}
+
 /// Runs with and without a pattern; returns how often its invariant broke, and the limit.
 #[track_caller]
 fn check(scenario: Scenario, pattern: Pattern) -> (u64, u64) {

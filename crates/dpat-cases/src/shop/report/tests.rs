@@ -60,6 +60,7 @@ fn record() -> RunRecord {
         outcome: outcome.to_owned(),
     };
     RunRecord {
+        comparison: None,
         config: Config::default(),
         verdict: Verdict {
             schema: 1,

@@ -1,0 +1,244 @@
+//! The command as scripts see it: exit codes, the last line of stdout, processes, HTTP.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+fn dpat(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dpat"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn code(args: &[&str]) -> i32 {
+    dpat(args).status.code().unwrap()
+}
+
+fn verdict(output: &Output) -> Value {
+    let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+    serde_json::from_str(stdout.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn usage_errors_end_with_64() {
+    assert_eq!(code(&["demo", "shop", "--bogus"]), 64);
+    assert_eq!(code(&["demo"]), 64);
+    assert_eq!(code(&["demo", "shop", "--orders", "0"]), 64);
+    assert_eq!(code(&["demo", "shop", "--without", "luck"]), 64);
+    assert_eq!(code(&["demo", "shop", "--without", "budget"]), 64);
+    assert_eq!(code(&["demo", "shop", "--skip-bad"]), 64);
+    assert_eq!(code(&["--help"]), 0);
+    assert_eq!(code(&["demo", "--help"]), 0);
+}
+
+#[test]
+fn bad_input_ends_with_65_and_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.jsonl");
+    std::fs::write(&file, "{\"order_id\":7}\n").unwrap();
+    let output = dpat(&["demo", "shop", "--input", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(65));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let expected = format!("{}:1:13: order_id: invalid type", file.display());
+    assert!(stderr.starts_with(&expected), "{stderr}");
+
+    let script = folder.path().join("faults.json");
+    std::fs::write(&script, "{}").unwrap();
+    assert_eq!(
+        code(&["demo", "shop", "--faults", script.to_str().unwrap()]),
+        65
+    );
+    assert_eq!(code(&["demo", "shop", "--faults", "no/such/file"]), 65);
+}
+
+#[test]
+fn the_orders_of_a_file_are_sent_and_bad_lines_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("orders.jsonl");
+    let order = |id: &str| {
+        json!({"order_id": id, "customer": "c", "items": [{"sku": "s", "quantity": 1}], "payment_cents": 5})
+            .to_string()
+    };
+    let text = format!("{}\nnonsense\n{}\n", order("a"), order("b"));
+    std::fs::write(&file, text).unwrap();
+    let report = folder.path().join("report.json");
+    let output = dpat(&[
+        "demo",
+        "shop",
+        "--json",
+        "--faults",
+        "none",
+        "--skip-bad",
+        "--input",
+        file.to_str().unwrap(),
+        "--report",
+        report.to_str().unwrap(),
+    ]);
+    assert_eq!(output.status.code(), Some(0));
+    let verdict = verdict(&output);
+    assert_eq!(verdict["orders"], 2);
+    assert_eq!(verdict["completed"], 2);
+    assert_eq!(verdict["report"], report.to_str().unwrap());
+    let rejected = std::fs::read_to_string(folder.path().join("rejected.jsonl")).unwrap();
+    let bad: Value = serde_json::from_str(rejected.trim()).unwrap();
+    assert_eq!(bad["line"], 2);
+    assert_eq!(bad["raw"], "nonsense");
+    assert!(report.exists());
+}
+
+#[test]
+fn processes_survive_sigkill() {
+    let output = dpat(&[
+        "demo",
+        "shop",
+        "--processes",
+        "--orders",
+        "300",
+        "--rate",
+        "150",
+        "--json",
+    ]);
+    let verdict = verdict(&output);
+    assert_eq!(verdict["violations"], json!([]));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(verdict["engine"], "processes");
+    assert_eq!(verdict["unresolved"], 0);
+    assert!(
+        verdict["faults_injected"]["kill"].as_u64().unwrap() >= 4,
+        "{verdict}"
+    );
+    assert_eq!(verdict["restarts"], verdict["faults_injected"]["kill"]);
+}
+
+#[test]
+fn without_a_pattern_the_exit_code_says_whether_it_was_missed() {
+    let output = dpat(&[
+        "demo",
+        "shop",
+        "--processes",
+        "--orders",
+        "300",
+        "--rate",
+        "150",
+        "--without",
+        "outbox",
+        "--json",
+    ]);
+    assert_eq!(output.status.code(), Some(0));
+    let verdict = verdict(&output);
+    assert_eq!(verdict["verdict"], "violated");
+    assert_eq!(verdict["violations"][0]["invariant"], "event_once");
+
+    // Without faults nothing breaks, so that nothing is shown.
+    let output = dpat(&[
+        "demo",
+        "shop",
+        "--orders",
+        "50",
+        "--rate",
+        "500",
+        "--faults",
+        "none",
+        "--without",
+        "outbox",
+        "--json",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+/// A shop that serves, and is interrupted in the end.
+struct Shop {
+    child: Child,
+    address: String,
+}
+
+impl Shop {
+    fn open() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_dpat"))
+            .args(["demo", "shop", "--serve", "--json"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = stderr.lines().map(Result::unwrap);
+        let line = lines.find(|line| line.contains("http://")).unwrap();
+        let address = line.split("http://").nth(1).unwrap();
+        let address = address.split(';').next().unwrap().to_owned();
+        // Keep reading, so that the shop never waits for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address }
+    }
+
+    /// Returns status and body.
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        if status >= 400 {
+            assert!(head.contains("application/problem+json"), "{head}");
+        }
+        (status, body.to_owned())
+    }
+}
+
+#[test]
+fn serving_answers_as_the_contract_says_and_ends_at_ctrl_c() {
+    let mut shop = Shop::open();
+    let order = |cents: u32| {
+        json!({"order_id": "mine", "customer": "me", "items": [{"sku": "s", "quantity": 1}], "payment_cents": cents})
+            .to_string()
+    };
+    let (status, body) = shop.ask("POST", "/orders", &order(5));
+    assert_eq!(status, 202);
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        answer,
+        json!({"order_id": "mine", "status_url": "/orders/mine"})
+    );
+    assert_eq!(shop.ask("POST", "/orders", &order(5)), (202, body));
+    assert_eq!(shop.ask("POST", "/orders", &order(6)).0, 409);
+    assert_eq!(shop.ask("POST", "/orders", &order(0)).0, 400);
+    assert_eq!(shop.ask("POST", "/orders", "nonsense").0, 400);
+    assert_eq!(shop.ask("GET", "/orders/other", "").0, 404);
+    assert_eq!(shop.ask("GET", "/nowhere", "").0, 404);
+    let (status, body) = shop.ask("GET", "/orders/mine", "");
+    assert_eq!(status, 200);
+    let shown: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(shown["order_id"], "mine");
+    assert_eq!(shown["history"][0]["state"], "accepted");
+    assert_eq!(shop.ask("GET", "/health/live", "").0, 200);
+    assert_eq!(shop.ask("GET", "/health/ready", "").0, 200);
+    let (status, page) = shop.ask("GET", "/metrics", "");
+    assert_eq!(status, 200);
+    assert!(
+        page.contains("dpat_shop_requests_total{node=\"gateway\""),
+        "{page}"
+    );
+
+    let interrupted = Command::new("kill")
+        .args(["-INT", &shop.child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupted.success());
+    let mut stdout = String::new();
+    let mut pipe = shop.child.stdout.take().unwrap();
+    pipe.read_to_string(&mut stdout).unwrap();
+    assert_eq!(shop.child.wait().unwrap().code(), Some(0));
+    let verdict: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(verdict["accepted"], 1);
+    assert_eq!(verdict["completed"], 1);
+}
