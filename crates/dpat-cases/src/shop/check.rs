@@ -436,8 +436,11 @@ impl History {
 }
 
 /// One lost request alone stops no order.
+///
+/// An order that a patient customer gave up is not looked at: on the way to the gateway it met more than that one error,
+/// and the customers keep no journal.
 #[must_use]
-pub fn transient_survived(stores: &Stores, history: &History) -> Tally {
+pub fn transient_survived(stores: &Stores, history: &History, patient: bool) -> Tally {
     let mut tally = Tally::new(
         "transient_survived",
         "every order whose only fault was one transient error is completed",
@@ -460,6 +463,9 @@ pub fn transient_survived(stores: &Stores, history: &History) -> Tally {
             continue;
         }
         let record = stores.orders.get(order_id);
+        if record.is_none() && patient {
+            continue;
+        }
         if record.is_some_and(|record| {
             record
                 .reason
@@ -568,7 +574,7 @@ pub fn retry_amplification(history: &History) -> Tally {
     let mut worst_excess = None;
     for ((from, _, to), mut calls) in pairs {
         calls.sort_by_key(|call| call.start_us);
-        let is_retry = |call: &&&Call| call.attempt % ATTEMPTS_PER_TRY != 0;
+        let is_retry = |call: &&&Call| !call.attempt.is_multiple_of(ATTEMPTS_PER_TRY);
         let retries: Vec<&&Call> = calls.iter().filter(is_retry).collect();
         let requests = calls.len() - retries.len();
         let begin = calls.first().map_or(0, |call| call.start_us);

@@ -139,7 +139,7 @@ impl Plan {
 #[derive(Debug)]
 enum Node {
     Local(LocalNode),
-    Process(ProcessNode),
+    Process(Box<ProcessNode>),
 }
 
 impl Node {
@@ -237,7 +237,7 @@ impl Supervisor {
             Engine::Threads => Node::Local(LocalNode::start(config, self.prometheus.clone())?),
             Engine::Processes { program } => {
                 let file = self.plan.folder.join(format!("{peer}.json"));
-                Node::Process(ProcessNode::start(program, &config, &file)?)
+                Node::Process(Box::new(ProcessNode::start(program, &config, &file)?))
             }
         };
         self.slots.insert(peer, Slot::Up(node));

@@ -127,7 +127,11 @@ pub(crate) fn conclude(plan: &Plan, evidence: &Evidence, deeds: &Deeds) -> RunRe
     let duplicate_charges = findings.add(check::single_charge(stores));
     let (events, lost_events) = check::event_once(stores);
     findings.add(events);
-    findings.add(check::transient_survived(stores, history));
+    findings.add(check::transient_survived(
+        stores,
+        history,
+        config.uses(Pattern::Retry),
+    ));
     if config.scenario == Scenario::RetryStorm {
         findings.add(check::retry_amplification(history));
     } else {

@@ -10,7 +10,7 @@ use dpat_cases::shop::idempotency::Memory;
 use dpat_cases::shop::service::inventory::{Inventory, on_hand};
 use dpat_cases::shop::service::payment::{Kind, Payment, movements};
 use dpat_cases::shop::service::ports::{
-    CallError, Env, Peer, Read, Reply, Request, Service, Step, Store, Transport,
+    CallError, Env, Peer, Reply, Request, Service, Step, Store, Transport,
 };
 use dpat_cases::shop::service::shipping::{SHIPMENTS, Shipping};
 use dpat_cases::shop::shell::redb::{self, RedbStore};

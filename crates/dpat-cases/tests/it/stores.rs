@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dpat_cases::shop::service::ports::{Read, Store, StoreError, Table};
+use dpat_cases::shop::service::ports::{Store, StoreError, Table};
 use dpat_cases::shop::shell::redb;
 
 const TABLE: Table = Table("things");

@@ -18,6 +18,9 @@ use crate::shop::work::WorkQueue;
 /// the answer.
 const RECEIPTS: Table = Table("receipts");
 
+/// How many sendings of its own the gateway may number for each one of the customer.
+const SENDINGS: u32 = 16;
+
 /// How many receipts go into one transaction.
 const BATCH_MAX: usize = 256;
 
@@ -61,7 +64,10 @@ impl<E: Env> Gateway<E> {
         }
         let body = serde_json::to_vec(&order)
             .map_err(|_| CallError::not_done(Class::Permanent, "the order does not encode"))?;
-        let forward = Request::new(Step::Accept, &order.order_id, Bytes::from(body));
+        let mut forward = Request::new(Step::Accept, &order.order_id, Bytes::from(body));
+        // What the customer sends again is sent again here: with the same number, a fault drawn for the first sending
+        // would hit every one of them.
+        forward.attempt = request.attempt.saturating_mul(SENDINGS);
         let reply = self
             .env
             .transport()
