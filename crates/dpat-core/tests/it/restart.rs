@@ -163,6 +163,12 @@ fn unreserved_names_the_mark_that_is_needed() {
         panic!("given without a reservation");
     };
     assert_eq!(needed, at(101));
+    let unreserved = Err(GenerateError::Unreserved(needed));
+    assert_eq!(
+        ids.next(needed),
+        unreserved,
+        "also when the clock is just there"
+    );
     ids.reserve(needed);
     assert_eq!(ids.layout().parts(ids.next(at(50)).unwrap()).wall, at(101));
 
