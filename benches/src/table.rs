@@ -71,26 +71,32 @@ fn line(row: &Row) -> String {
         Unit::NsPerOp => "ns",
         Unit::Bytes => "bytes",
     };
-    let digits = match row.unit {
-        Unit::NsPerOp => 1,
-        Unit::Bytes => 0,
-    };
     format!(
-        "| {} {} | {} | {} | {unit} | {} | {} {} | {} | {:.2} | {} |\n",
+        "| {} {} | {} | {} | {unit} | {} | {} {} | {} | {} | {} |\n",
         row.pattern,
         row.operation,
         params_text(&row.params),
         row.threads,
-        number(row.ours, row.ours_p99, digits),
+        number(row.unit, row.ours, row.ours_p99),
         row.peer,
         row.peer_version,
-        number(row.theirs, row.theirs_p99, digits),
-        row.ratio,
+        number(row.unit, row.theirs, row.theirs_p99),
+        ratio(row.ratio),
         Verdict::of(row.ratio).word(),
     )
 }
 
-fn number(median: f64, p99: Option<f64>, digits: usize) -> String {
+fn ratio(ratio: f64) -> String {
+    // Three digits, so that 1.051 is not told as 1.05, which would be equal.
+    if ratio > 0.0 && ratio < 0.001 {
+        "< 0.001".to_owned()
+    } else {
+        format!("{ratio:.3}")
+    }
+}
+
+fn number(unit: Unit, median: f64, p99: Option<f64>) -> String {
+    let digits = usize::from(unit == Unit::NsPerOp && median < 1_000.0);
     match p99 {
         Some(p99) => format!("{median:.digits$} (p99 {p99:.0})"),
         None => format!("{median:.digits$}"),
@@ -221,13 +227,27 @@ mod tests {
         );
         let head = &page[..page.find("<!-- section").expect("sections")];
         assert!(head.contains(
-            "| retry admit | size=8 | 2 | ns | 3.0 | peer 1.2.3 | 2.0 (p99 99) | 1.50 | **loses** |"
+            "| retry admit | size=8 | 2 | ns | 3.0 | peer 1.2.3 | 2.0 (p99 99) | 1.500 | **loses** |"
         ));
         assert!(!head.contains("ids admit"));
         assert!(page.contains(
-            "| ids admit | size=8 | 2 | ns | 1.0 | peer 1.2.3 | 2.0 (p99 99) | 0.50 | wins |"
+            "| ids admit | size=8 | 2 | ns | 1.0 | peer 1.2.3 | 2.0 (p99 99) | 0.500 | wins |"
         ));
         assert!(page.contains("CPU (x86_64, 2 cores); rustc 1.95.0; quick run"));
+    }
+
+    #[test]
+    fn numbers_have_as_many_digits_as_they_mean() {
+        assert_eq!(number(Unit::NsPerOp, 8.449, None), "8.4");
+        assert_eq!(number(Unit::NsPerOp, 1_103_566.6, None), "1103567");
+        assert_eq!(
+            number(Unit::NsPerOp, 318.25, Some(389.7)),
+            "318.2 (p99 390)"
+        );
+        assert_eq!(number(Unit::Bytes, 242.4, None), "242");
+        assert_eq!(ratio(0.000_1), "< 0.001");
+        assert_eq!(ratio(0.0), "0.000");
+        assert_eq!(ratio(1.051), "1.051");
     }
 
     #[test]
@@ -257,7 +277,7 @@ mod tests {
         assert!(
             text.lines()
                 .nth(2)
-                .is_some_and(|line| line.ends_with("1.50   loses"))
+                .is_some_and(|line| line.ends_with("1.500  loses"))
         );
     }
 }

@@ -158,8 +158,7 @@ fn futures(threads: usize) -> Vec<Case> {
         case(
             "closed, success, future",
             "Admits, awaits a future that is ready at once, records the success; time window of 10 s, ten parts, so \
-             that both read the clock. seatbelt also reads it at admission and makes a guard of three reference \
-             counts.",
+             that both read the clock. seatbelt also reads it at admission and makes a guard of reference counts.",
             ours::future(threads, ours::breaker(Policy::Time)),
             vec![peers::seatbelt(threads)],
         )
