@@ -139,6 +139,32 @@ fn a_live_quantile_of_observed_latency() {
 }
 
 #[test]
+fn first_attempts_that_were_cut_off_count_for_the_quantile() {
+    let time = ManualTime::new();
+    let live = LiveQuantile::new(0.9, millis(10)).unwrap();
+    let policy = Hedge::builder(live.clone()).no_budget().build().unwrap();
+    for operation in 0..1_000 {
+        // Every fifth first attempt would take two seconds, but a hedge wins long before.
+        let slow = operation % 5 == 4;
+        let op = |attempt: Attempt| {
+            let takes = if slow && attempt.number() == 1 {
+                2_000
+            } else {
+                20 + operation % 50
+            };
+            let sleep = time.sleep(millis(takes));
+            async move {
+                sleep.await;
+                Ok::<_, ()>(())
+            }
+        };
+        run(&time, op.hedge_on(&time, policy.clone())).unwrap();
+    }
+    // Without them the 90th percentile would be that of the quick ones, 65 ms, and ever more calls would be hedged.
+    assert!(live.current() > millis(100), "{:?}", live.current());
+}
+
+#[test]
 fn a_failure_sends_the_next_attempt_at_once() {
     let time = ManualTime::new();
     let log = Log::new(&time);
