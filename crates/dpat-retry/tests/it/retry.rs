@@ -3,13 +3,13 @@
 use crate::support::{Log, SECOND, millis, run};
 use dpat_core::{Backoff, Clock, Deadline, Jitter, ManualTime, SplitMix64};
 use dpat_retry::{Attempt, Retry, RetryExt, StopReason};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::time::Duration;
 
 #[cfg(feature = "tokio")]
 #[tokio::test(start_paused = true)]
 async fn op_retry_await() {
-    let calls = Cell::new(0);
+    let calls = std::cell::Cell::new(0);
     let answer = (|| async {
         calls.set(calls.get() + 1);
         if calls.get() < 3 { Err("down") } else { Ok(7) }

@@ -1,7 +1,7 @@
 //! A limit on one future.
 
 use crate::support::{SECOND, run};
-use dpat_core::{Class, Classify, Clock, Deadline, Effect, ManualTime, Sleep};
+use dpat_core::{Class, Classify, Effect, ManualTime, Sleep};
 use dpat_retry::timeout_on;
 use std::cell::Cell;
 use std::future::{pending, ready};
@@ -54,6 +54,7 @@ fn a_limit_of_zero_never_starts_the_future() {
 #[cfg(feature = "tokio")]
 #[test]
 fn a_surrounding_deadline_wins_if_it_is_nearer() {
+    use dpat_core::{Clock, Deadline};
     let time = ManualTime::new();
     let inner = timeout_on(&time, 9 * SECOND, async {
         assert_eq!(Deadline::current().remaining(time.now()), 2 * SECOND);
