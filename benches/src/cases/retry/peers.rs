@@ -54,6 +54,7 @@ fn backon_with<O: Operation, B: BackoffBuilder + Copy + Sync + 'static>(
                 .retry(policy)
                 .sleep(|_| ready(()))
                 .await
+                .is_ok()
         }
     })
 }
@@ -78,11 +79,11 @@ pub(super) fn tokio_retry2<O: Operation>(
                     let delays = ExponentialFactorBackoff::from_millis(100, 2.0)
                         .max_delay(MAX_DELAY)
                         .take(RETRIES);
-                    TokioRetry::spawn(delays, attempt).await
+                    TokioRetry::spawn(delays, attempt).await.is_ok()
                 }
                 Waits::None => {
                     let delays = FixedInterval::from_millis(0).take(RETRIES);
-                    TokioRetry::spawn(delays, attempt).await
+                    TokioRetry::spawn(delays, attempt).await.is_ok()
                 }
             }
         }
@@ -141,7 +142,7 @@ pub(super) fn seatbelt<O: Operation>(
     let service = Arc::new(seatbelt_service(waits, operation()));
     Contender::tasks("seatbelt", 1, move || {
         let service = Arc::clone(&service);
-        async move || service.execute(1).await
+        async move || service.execute(1).await.is_ok()
     })
 }
 
@@ -201,7 +202,10 @@ where
 {
     Contender::tasks(name, 1, move || {
         let mut service = service.clone();
-        async move || service.ready().await?.call(1).await
+        async move || match service.ready().await {
+            Ok(service) => service.call(1).await.is_ok(),
+            Err(_) => false,
+        }
     })
 }
 
