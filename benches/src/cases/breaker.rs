@@ -20,7 +20,10 @@ and a counter of requests in five buckets, behind a mutex. Half-open does not li
 evaluated from 100 on; its time window keeps every call and counts all of them at each call. An async mutex, a boxed \
 future per call. Whoever finds the mutex taken parks its runtime, and sleeps a millisecond if the circuit is open: \
 that is what the rows with two threads show.
-- *seatbelt*: a time window of ten parts behind a mutex; a share of calls probes in half-open.";
+- *seatbelt*: a time window of ten parts behind a mutex; a share of calls probes in half-open.
+
+Where ours needs more: rejections are counted for `snapshot()`, in one word that threads share, and recloser counts \
+none; a time window is behind a mutex that two threads contend for, as failsafe's is, and is held longer.";
 
 /// What the called function answers to its n-th call.
 pub(super) trait Answering:

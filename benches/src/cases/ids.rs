@@ -25,7 +25,11 @@ That is more than ours gives, and most of its time.
 - *ulid*: increasing for one generator, which has no lock; within a millisecond it adds one and draws nothing, so that \
 the next id can be guessed; ours draws 59 new bits each time.
 - *ferroid*: as ours for Snowflake, without a policy or a mark; a clock that is behind, or another thread that was \
-first, is handed to the caller as *pending*.";
+first, is handed to the caller as *pending*. `@basic` is not for threads.
+
+Where ours needs more: a ULID of ours costs a compare-and-swap and a draw, ulid's within a millisecond an addition; a \
+Snowflake layout is a value of the program and not a type, and a reservation is looked at; texts are checked to be \
+UTF-8, where the peers use `unsafe`.";
 
 /// 2024-01-01.
 const START_MS: u64 = 1_704_067_200_000;

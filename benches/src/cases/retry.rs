@@ -21,7 +21,11 @@ a retry without a wait goes through tokio's timer.
 - *tower* leaves attempts, waits and budget to the user's `Policy`, which is cloned for each request.
 - *tower-resilience* boxes the future; its budgets are a token bucket refilled by time, and AIMD; a retry without a \
 wait goes through tokio's timer.
-- *seatbelt* has no deadline and no budget; closures for cloning and classification are boxed once, at set-up.";
+- *seatbelt* has no deadline and no budget; closures for cloning and classification are boxed once, at set-up.
+
+Where ours needs more: each attempt runs in a scope that tells nested retries of it and hands them the deadline; the \
+policy with all that it can limit is part of the future, which is therefore larger; a policy with a timeout or a \
+budget of traffic reads the clock.";
 
 /// Attempts of every contender, the first one included.
 const ATTEMPTS: u32 = 3;
