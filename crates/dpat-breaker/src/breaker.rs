@@ -44,10 +44,12 @@ struct Inner<C> {
 
 /// The machine's [`Gate`], readable without the lock.
 ///
-/// `until` and `slow_above` are stored before `word`, so that whoever sees a word sees values at least as new.
+/// The others are stored before `word`, so that whoever sees a word sees values at least as new. Each end has a cell of
+/// its own, which other states leave alone: a word that is a moment old must not be read with the end of another state.
 struct SharedGate {
     word: AtomicU64,
-    until: AtomicU64,
+    open_until: AtomicU64,
+    probes_until: AtomicU64,
     slow_above: AtomicU64,
 }
 
@@ -131,7 +133,8 @@ impl<C: Clock> Breaker<C> {
         let inner = Inner {
             gate: Padded(SharedGate {
                 word: AtomicU64::new(0),
-                until: AtomicU64::new(0),
+                open_until: AtomicU64::new(0),
+                probes_until: AtomicU64::new(0),
                 slow_above: AtomicU64::new(0),
             }),
             backlog: Padded(Backlog::closed()),
@@ -273,14 +276,16 @@ impl<C: Clock> Inner<C> {
     #[cold]
     fn acquire_not_closed(&self, word: Word) -> Result<Ticket, Rejected> {
         let now = self.clock.now();
-        let until = Instant::from_nanos(self.gate.until.load(Relaxed));
+        let open_until = Instant::from_nanos(self.gate.open_until.load(Relaxed));
         let refusal = match word.entry() {
             Word::FORCED_OPEN => Refusal::ForcedOpen,
-            Word::OPEN if now < until => Refusal::Open {
+            Word::OPEN if now < open_until => Refusal::Open {
                 cause: word.cause(),
-                until,
+                until: open_until,
             },
-            Word::PROBES_BUSY if now < until => Refusal::ProbesBusy,
+            Word::PROBES_BUSY if now.as_nanos() < self.gate.probes_until.load(Relaxed) => {
+                Refusal::ProbesBusy
+            }
             _ => match self.with_machine(|machine| machine.admit(now)) {
                 Ok(admission) => {
                     let timed = Word(self.gate.word.load(Relaxed)).has(Word::TIMED);
@@ -402,12 +407,12 @@ impl<C: Clock> Inner<C> {
     #[inline]
     fn publish(&self, machine: &Machine) {
         let gate = machine.gate();
-        let until = match gate.entry {
-            Entry::Open { until, .. } | Entry::ProbesBusy { until } => until,
-            _ => Instant::MIN,
-        };
+        match gate.entry {
+            Entry::Open { until, .. } => set(&self.gate.open_until, until.as_nanos(), Relaxed),
+            Entry::ProbesBusy { until } => set(&self.gate.probes_until, until.as_nanos(), Relaxed),
+            _ => {}
+        }
         self.published.write(&machine.view(), machine.sums());
-        set(&self.gate.until, until.as_nanos(), Relaxed);
         set(&self.gate.slow_above, gate.slow_above_nanos, Relaxed);
         set(&self.gate.word, Word::new(&gate).0, Release);
         self.reopen_backlog(&gate);

@@ -82,6 +82,24 @@ fn loom_probes_never_exceed_permits() {
 }
 
 #[test]
+fn loom_a_rejection_names_the_end_of_its_own_state() {
+    model(|| {
+        let breaker = due_for_probes(config(Trip::consecutive_failures(1)));
+        // Whoever is first enters the half-open state, whose own end is 60 s away.
+        let ask = |breaker: &Breaker<ManualTime>| match breaker.try_acquire() {
+            Ok(probe) => probe.success(),
+            Err(rejected) => assert_eq!(rejected.retry_after(), None, "the open time is over"),
+        };
+        let other = {
+            let breaker = breaker.clone();
+            thread::spawn(move || ask(&breaker))
+        };
+        ask(&breaker);
+        other.join().unwrap();
+    });
+}
+
+#[test]
 fn loom_a_dropped_permit_returns_exactly_once() {
     model(|| {
         let config = config(Trip::consecutive_failures(1))
