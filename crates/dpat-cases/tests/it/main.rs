@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used)] // helpers of tests fail the test
 
 mod chaos;
+mod checks;
 mod services;
 mod stores;
 mod switches;
+mod workflow;
+mod world;

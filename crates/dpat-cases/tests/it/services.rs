@@ -1,8 +1,6 @@
 //! The services over a network in memory: what they promise each other, without sockets.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use dpat_cases::shop::domain::{Item, Order, Reason};
@@ -10,11 +8,12 @@ use dpat_cases::shop::idempotency::Memory;
 use dpat_cases::shop::service::inventory::{Inventory, on_hand};
 use dpat_cases::shop::service::payment::{Kind, Payment, movements};
 use dpat_cases::shop::service::ports::{
-    CallError, Env, Peer, Reply, Request, Service, Step, Store, Transport,
+    CallError, Peer, Reply, Request, Service, Step, Store, Transport,
 };
 use dpat_cases::shop::service::shipping::{SHIPMENTS, Shipping};
-use dpat_cases::shop::shell::redb::{self, RedbStore};
-use dpat_core::{Class, Deadline, Entropy, ManualTime, SplitMix64};
+use dpat_core::{Class, Deadline};
+
+use crate::world::{World, with_world};
 
 /// Nobody is reachable.
 #[derive(Clone)]
@@ -26,48 +25,10 @@ impl Transport for Alone {
     }
 }
 
-#[derive(Clone)]
-struct TestEnv {
-    time: ManualTime,
-    store: RedbStore,
-    entropy: Arc<SplitMix64>,
-}
+type TestEnv = World<Alone>;
 
-impl Env for TestEnv {
-    type Time = ManualTime;
-    type Transport = Alone;
-    type Store = RedbStore;
-
-    fn time(&self) -> &ManualTime {
-        &self.time
-    }
-    fn transport(&self) -> &Alone {
-        &Alone
-    }
-    fn store(&self) -> &RedbStore {
-        &self.store
-    }
-    fn entropy(&self) -> &dyn Entropy {
-        &*self.entropy
-    }
-    async fn at_point(&self, _: &'static str, _: &str) {}
-}
-
-/// Runs a test with a service's environment on a fresh store.
 fn with_env(test: impl AsyncFnOnce(TestEnv)) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store.redb");
-    let (store, owner) = redb::open(&path, Arc::new(AtomicBool::new(false))).unwrap();
-    let env = TestEnv {
-        time: ManualTime::new(),
-        store,
-        entropy: Arc::new(SplitMix64::new(1)),
-    };
-    tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap()
-        .block_on(test(env));
-    owner.join().unwrap();
+    with_world(Alone, test);
 }
 
 async fn ask(service: &impl Service, step: Step, body: &str) -> Reply {
