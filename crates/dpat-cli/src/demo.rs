@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use dpat_cases::shop;
 use dpat_cases::shop::chaos;
-use dpat_cases::shop::config::{Config, Engine, Faults, Pattern, Scenario};
+use dpat_cases::shop::config::{Config, Nodes, Faults, Pattern, Scenario};
 use dpat_cases::shop::domain::Order;
 use dpat_cases::shop::input;
 use dpat_cases::shop::run::RunError;
@@ -152,7 +152,7 @@ impl Demo {
         let input = self.orders_given()?;
         let config = Config {
             scenario: self.scenario.into(),
-            engine: self.engine()?,
+            nodes: self.nodes()?,
             seed: self.seed,
             orders: match &input {
                 Some(orders) => orders.len() as u64,
@@ -201,13 +201,13 @@ impl Demo {
         Ok(Some(read.orders.into()))
     }
 
-    fn engine(&self) -> Result<Engine, Refusal> {
+    fn nodes(&self) -> Result<Nodes, Refusal> {
         if !self.processes {
-            return Ok(Engine::Threads);
+            return Ok(Nodes::Threads);
         }
         let program = std::env::current_exe()
             .map_err(|error| Refusal::Internal(format!("this program's own path: {error}")))?;
-        Ok(Engine::Processes { program })
+        Ok(Nodes::Processes { program })
     }
 }
 

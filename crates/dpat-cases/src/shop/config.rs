@@ -126,7 +126,7 @@ impl Scenario {
 /// Where the nodes run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Engine {
+pub enum Nodes {
     /// Each in a thread of this process.
     #[default]
     Threads,
@@ -137,24 +137,13 @@ pub enum Engine {
     },
 }
 
-impl Engine {
-    /// Returns the name used in the verdict.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Threads => "threads",
-            Self::Processes { .. } => "processes",
-        }
-    }
-}
-
 /// What to run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// What it is about.
     pub scenario: Scenario,
     /// Where the nodes run.
-    pub engine: Engine,
+    pub nodes: Nodes,
     /// Seed of orders and faults.
     pub seed: u64,
     /// How many orders.
@@ -178,7 +167,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             scenario: Scenario::Shop,
-            engine: Engine::Threads,
+            nodes: Nodes::Threads,
             seed: 7,
             orders: 2_000,
             rate: 400.0,

@@ -49,7 +49,7 @@ pub struct Verdict {
     pub schema: u32,
     /// Which scenario.
     pub scenario: String,
-    /// How the nodes ran: `threads` or `processes`.
+    /// Where the services keep their state: `embedded`.
     pub engine: String,
     /// Seed of orders and faults.
     pub seed: u64,

@@ -318,8 +318,10 @@ fn fault_rows(faults: &[FaultEvent], end_ms: f64) -> Vec<Row> {
                 },
             ));
         } else {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            // below ROW_SPANS_MAX
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss
+            )] // below ROW_SPANS_MAX
             let bucket = (ms(fault.at_ms) / bucket_ms) as u64;
             *dense
                 .entry((fault.target, fault.kind.as_str(), bucket))

@@ -10,7 +10,7 @@ use dpat_core::{Clock, Instant, Sleep, Wall};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::chaos::{Do, Script};
-use super::config::{Config, Engine};
+use super::config::{Config, Nodes};
 use super::journal::{self, Entry};
 use super::node::{Ended, LocalNode, NodeConfig, NodeError};
 use super::process::ProcessNode;
@@ -233,9 +233,9 @@ impl Supervisor {
         let incarnation = self.incarnations.entry(peer).or_default();
         let config = self.plan.node(peer, *incarnation);
         *incarnation += 1;
-        let node = match &self.plan.run.engine {
-            Engine::Threads => Node::Local(LocalNode::start(config, self.prometheus.clone())?),
-            Engine::Processes { program } => {
+        let node = match &self.plan.run.nodes {
+            Nodes::Threads => Node::Local(LocalNode::start(config, self.prometheus.clone())?),
+            Nodes::Processes { program } => {
                 let file = self.plan.folder.join(format!("{peer}.json"));
                 Node::Process(Box::new(ProcessNode::start(program, &config, &file)?))
             }

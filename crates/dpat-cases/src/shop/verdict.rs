@@ -14,6 +14,9 @@ use super::story;
 use super::supervisor::{Deeds, Plan, rss_peak_mb};
 use super::watch::{hang_event, hangs};
 
+/// Where the services keep their state.
+const ENGINE: &str = "embedded";
+
 fn round(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }
@@ -153,7 +156,7 @@ pub(crate) fn conclude(plan: &Plan, evidence: &Evidence, deeds: &Deeds) -> RunRe
     let verdict = Verdict {
         schema: 1,
         scenario: config.scenario.name().to_owned(),
-        engine: config.engine.name().to_owned(),
+        engine: ENGINE.to_owned(),
         seed: config.seed,
         without: config.without.iter().map(ToString::to_string).collect(),
         // Orders of other customers, of whom nothing is known but what is in the store, count too.

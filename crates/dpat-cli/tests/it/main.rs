@@ -106,7 +106,7 @@ fn processes_survive_sigkill() {
     let verdict = verdict(&output);
     assert_eq!(verdict["violations"], json!([]));
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(verdict["engine"], "processes");
+    assert_eq!(verdict["engine"], "embedded");
     assert_eq!(verdict["unresolved"], 0);
     assert!(
         verdict["faults_injected"]["kill"].as_u64().unwrap() >= 4,
