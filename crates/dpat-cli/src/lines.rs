@@ -14,16 +14,22 @@ pub(crate) struct Lines {
 
 impl View for Lines {
     fn started(&mut self, config: &Config) {
+        let names: Vec<&str> = config
+            .without
+            .iter()
+            .map(|pattern| pattern.name())
+            .collect();
+        let without = if names.is_empty() {
+            String::new()
+        } else {
+            format!(", without {}", names.join(", "))
+        };
         say(&format!(
-            "shop: {} orders at {}/s, seed {}, without {:?}",
+            "{}: {} orders at {}/s, seed {}{without}",
+            config.scenario.name(),
             config.orders,
             config.rate,
             config.seed,
-            config
-                .without
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>(),
         ));
     }
 

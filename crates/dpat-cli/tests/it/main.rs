@@ -216,6 +216,8 @@ fn serving_answers_as_the_contract_says_and_ends_at_ctrl_c() {
     assert_eq!(shop.ask("POST", "/orders", "nonsense").0, 400);
     assert_eq!(shop.ask("GET", "/orders/other", "").0, 404);
     assert_eq!(shop.ask("GET", "/nowhere", "").0, 404);
+    assert_eq!(shop.ask("PUT", "/orders", "").0, 405);
+    assert_eq!(shop.ask("POST", "/orders", &" ".repeat(70_000)).0, 413);
     let (status, body) = shop.ask("GET", "/orders/mine", "");
     assert_eq!(status, 200);
     let shown: Value = serde_json::from_str(&body).unwrap();

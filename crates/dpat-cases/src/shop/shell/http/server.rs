@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
@@ -31,6 +32,9 @@ use crate::shop::workflow::micros;
 
 /// How long a client without a deadline of its own is served.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The media type of errors (RFC 9457).
+const PROBLEM: &str = "application/problem+json";
 
 /// A server that had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +132,26 @@ fn router<S: Service>(server: Arc<Server<S>>) -> Router {
     router
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such path", None) })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(map_response(as_problem))
         .with_state(server)
+}
+
+/// Gives errors that the framework makes (a body too large, a wrong method) the form of all others.
+async fn as_problem(response: Response) -> Response {
+    let status = response.status();
+    let made_here = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == PROBLEM);
+    if made_here || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let (head, _) = response.into_parts();
+    let mut answer = problem(status, "the request cannot be served", None);
+    if let Some(allowed) = head.headers.get(header::ALLOW) {
+        answer.headers_mut().insert(header::ALLOW, allowed.clone());
+    }
+    answer
 }
 
 async fn rpc<S: Service>(
@@ -356,6 +379,6 @@ fn problem(status: StatusCode, detail: &str, reason: Option<&str>) -> Response {
     if let Some(reason) = reason {
         body["reason"] = reason.into();
     }
-    let headers = [(header::CONTENT_TYPE, "application/problem+json")];
+    let headers = [(header::CONTENT_TYPE, PROBLEM)];
     (status, headers, body.to_string()).into_response()
 }
