@@ -37,8 +37,6 @@ pub const BUDGET_RATIO: f64 = 0.2;
 pub const BUDGET_FLOOR: u32 = 2;
 /// Over how long a budget counts.
 pub const BUDGET_WINDOW: Duration = Duration::from_secs(10);
-/// What a call is told that a breaker refuses.
-const REFUSED: &str = "the breaker is open";
 /// By how much the retry's own limit comes after the transport's, which must win.
 const SLACK: Duration = Duration::from_millis(100);
 
@@ -249,17 +247,19 @@ where
         callee: &Callee<S>,
         request: Request,
         deadline: Deadline,
-    ) -> Result<Reply, CallError> {
+    ) -> Result<Reply, Failure> {
         let start = self.time.now();
         if deadline.is_past(start) {
-            return Err(CallError::not_done(Class::Timeout, "no time left"));
+            let error = CallError::not_done(Class::Timeout, "no time left");
+            return Err(Failure::NotSent(error));
         }
         let permit = match &callee.breaker {
             Some(breaker) => match breaker.try_acquire() {
                 Ok(permit) => Some(permit),
                 Err(rejected) => {
-                    return Err(CallError::not_done(Class::Unavailable, REFUSED)
-                        .with_retry_after(rejected.retry_after()));
+                    let error = CallError::not_done(Class::Unavailable, "the breaker is open")
+                        .with_retry_after(rejected.retry_after());
+                    return Err(Failure::NotSent(error));
                 }
             },
             None => None,
@@ -293,7 +293,7 @@ where
             *streak
         };
         self.write_down(call, &answer, failed, streak);
-        answer
+        answer.map_err(Failure::Sent)
     }
 
     fn write_down(
@@ -321,10 +321,40 @@ where
     }
 }
 
-fn last_error(error: RetryError<CallError>) -> CallError {
+/// An attempt without an answer.
+#[derive(Debug)]
+enum Failure {
+    /// It was made.
+    Sent(CallError),
+    /// The breaker refused it, or there was no time left; trying again at once would only use up the budget.
+    NotSent(CallError),
+}
+
+impl Failure {
+    fn is_worth_another(&self) -> bool {
+        matches!(self, Self::Sent(error) if error.class.is_retryable())
+    }
+
+    const fn error(&self) -> &CallError {
+        match self {
+            Self::Sent(error) | Self::NotSent(error) => error,
+        }
+    }
+
+    fn into_error(self) -> CallError {
+        match self {
+            Self::Sent(error) | Self::NotSent(error) => error,
+        }
+    }
+}
+
+fn last_error(error: RetryError<Failure>) -> CallError {
     let effect = error.effect();
     match error.into_last() {
-        Some(last) => CallError { effect, ..last },
+        Some(last) => CallError {
+            effect,
+            ..last.into_error()
+        },
         None => CallError {
             effect,
             ..CallError::unknown(Class::Timeout, "no answer in time")
@@ -347,7 +377,8 @@ where
             .get(&peer)
             .ok_or(CallError::not_done(Class::Permanent, "unknown service"))?;
         let Some(retry) = &callee.retry else {
-            return self.attempt(peer, callee, request, deadline).await;
+            let attempt = self.attempt(peer, callee, request, deadline).await;
+            return attempt.map_err(Failure::into_error);
         };
         let first = request.attempt;
         let operation = |attempt: Attempt| {
@@ -357,11 +388,9 @@ where
         };
         operation
             .retry_on(self.time.clone(), retry.clone())
-            // Asking an open breaker again would only use up the budget.
-            .retry_if(|error: &CallError| error.class.is_retryable() && error.detail != REFUSED)
-            .push_back(|answer: &Result<Reply, CallError>| {
-                answer.as_ref().err().and_then(|error| error.retry_after)
-            })
+            .retry_if(Failure::is_worth_another)
+            .push_back(|answer: &Result<Reply, Failure>| answer.as_ref().err()?.error().retry_after)
+            .effect_of(|failure: &Failure| failure.error().effect)
             .deadline(Deadline::at(deadline.instant() + SLACK))
             .await
             .map_err(last_error)

@@ -3,6 +3,7 @@
 
 mod chaos;
 mod checks;
+mod policy;
 mod services;
 mod stores;
 mod switches;
