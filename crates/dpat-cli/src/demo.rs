@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use dpat_cases::shop;
 use dpat_cases::shop::chaos;
-use dpat_cases::shop::config::{Config, Nodes, Faults, Pattern, Scenario};
+use dpat_cases::shop::config::{Config, Faults, Nodes, Pattern, Scenario};
 use dpat_cases::shop::domain::Order;
 use dpat_cases::shop::input;
 use dpat_cases::shop::run::RunError;
@@ -113,7 +113,7 @@ pub(crate) struct Demo {
     /// Print the verdict as one JSON object on the last line of stdout.
     #[arg(long)]
     json: bool,
-    /// Write the report here.
+    /// Write the report here: a page, or JSON if it ends in .json [default: target/dpat-demo/SCENARIO-SEED.html].
     #[arg(long)]
     report: Option<PathBuf>,
 }
@@ -161,7 +161,7 @@ impl Demo {
             rate: self.rate,
             without: self.without.clone(),
             faults,
-            report: self.report.clone(),
+            report: Some(self.report_path()),
             serve: self.serve,
             input,
         };
@@ -188,8 +188,7 @@ impl Demo {
         let read =
             input::read(path, self.skip_bad).map_err(|error| Refusal::Input(error.to_string()))?;
         if self.skip_bad {
-            let beside = self.report.as_deref().and_then(Path::parent);
-            let rejected = beside.unwrap_or(Path::new("")).join("rejected.jsonl");
+            let rejected = self.report_path().with_file_name("rejected.jsonl");
             input::write_rejected(&read.rejected, &rejected)
                 .map_err(|error| Refusal::Internal(format!("{}: {error}", rejected.display())))?;
             say(&format!(
@@ -199,6 +198,21 @@ impl Demo {
             ));
         }
         Ok(Some(read.orders.into()))
+    }
+
+    /// Where the report goes: as asked, or into the build's folder of a checkout, or into the temporary folder.
+    fn report_path(&self) -> PathBuf {
+        self.report.clone().unwrap_or_else(|| {
+            let target = Path::new("target");
+            let folder = if target.is_dir() {
+                target.to_owned()
+            } else {
+                std::env::temp_dir()
+            };
+            let scenario = Scenario::from(self.scenario);
+            let file = format!("{}-{}.html", scenario.name(), self.seed);
+            folder.join("dpat-demo").join(file)
+        })
     }
 
     fn nodes(&self) -> Result<Nodes, Refusal> {
@@ -234,6 +248,9 @@ pub(crate) fn run(demo: &Demo) -> u8 {
             };
         }
     };
+    if let Some(path) = &record.verdict.report {
+        say(&format!("report: {path}"));
+    }
     if demo.json {
         match serde_json::to_string(&record.verdict) {
             Ok(line) => result(&line),

@@ -16,7 +16,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         name: "manifest",
-        why: "edition, licence and lints are the workspace's, and crates.io shows the rest",
+        why: "edition, licence and lints are the workspace's, and the registry shows the rest",
         check: manifest,
     },
     Rule {

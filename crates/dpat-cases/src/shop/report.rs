@@ -11,7 +11,7 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
 
-use super::config::{Config, Faults};
+use super::config::{Config, Faults, Nodes, Scenario};
 use super::domain::State;
 use super::record::{Check, FaultEvent, Outcome, RunRecord, Sample, Story, Verdict};
 use super::service::ports::Peer;
@@ -318,10 +318,8 @@ fn fault_rows(faults: &[FaultEvent], end_ms: f64) -> Vec<Row> {
                 },
             ));
         } else {
-            #[allow(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss
-            )] // below ROW_SPANS_MAX
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            // below ROW_SPANS_MAX
             let bucket = (ms(fault.at_ms) / bucket_ms) as u64;
             *dense
                 .entry((fault.target, fault.kind.as_str(), bucket))
@@ -451,18 +449,30 @@ fn is_answer(outcome: &str) -> bool {
     .any(|word| outcome.starts_with(word))
 }
 
-/// Returns the command line that repeats the run.
+/// Returns the command line that repeats the run, but for the files that it was given.
 fn command(config: &Config) -> String {
     let mut line = format!(
         "cargo dpat demo shop --orders {} --rate {} --seed {}",
         config.orders, config.rate, config.seed
     );
-    if config.faults == Faults::None {
-        line.push_str(" --faults none");
+    if config.scenario != Scenario::Shop {
+        line.push_str(" --scenario ");
+        line.push_str(config.scenario.name());
+    }
+    match config.faults {
+        Faults::Seeded => {}
+        Faults::None => line.push_str(" --faults none"),
+        Faults::Script(_) => line.push_str(" --faults SCRIPT"),
+    }
+    if config.input.is_some() {
+        line.push_str(" --input ORDERS.JSONL");
     }
     for pattern in &config.without {
         line.push_str(" --without ");
         line.push_str(pattern.name());
+    }
+    if let Nodes::Processes { .. } = config.nodes {
+        line.push_str(" --processes");
     }
     line
 }
