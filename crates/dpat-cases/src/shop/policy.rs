@@ -222,7 +222,7 @@ where
         Ok(policy)
     }
 
-    /// Returns the state of every breaker.
+    /// Returns the state of every breaker that is in use.
     #[must_use]
     pub fn breakers(&self) -> Vec<BreakerSample> {
         let Some(from) = self.caller.peer else {
@@ -230,6 +230,7 @@ where
         };
         self.callees
             .iter()
+            .filter(|(to, _)| from.calls(**to))
             .filter_map(|(to, callee)| {
                 Some(BreakerSample {
                     from,

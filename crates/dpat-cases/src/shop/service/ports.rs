@@ -36,6 +36,16 @@ impl Peer {
         Self::Gateway,
     ];
 
+    /// Says whether this service ever calls the other.
+    #[must_use]
+    pub const fn calls(self, other: Self) -> bool {
+        match self {
+            Self::Gateway => matches!(other, Self::Order),
+            Self::Order => matches!(other, Self::Inventory | Self::Payment | Self::Shipping),
+            Self::Inventory | Self::Payment | Self::Shipping => false,
+        }
+    }
+
     /// Returns the name used in scripts, labels and files.
     #[must_use]
     pub const fn name(self) -> &'static str {
