@@ -300,6 +300,11 @@ fn fault_class(kind: &str) -> &'static str {
     }
 }
 
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // at most ROW_SPANS_MAX
+fn bucket_of(at_ms: u64, bucket_ms: f64) -> u64 {
+    (ms(at_ms) / bucket_ms) as u64
+}
+
 fn fault_rows(faults: &[FaultEvent], end_ms: f64) -> Vec<Row> {
     let bucket_ms = (end_ms / ROW_SPANS_MAX).max(1.0);
     let mut rows: BTreeMap<Peer, Vec<Span>> = BTreeMap::new();
@@ -318,9 +323,7 @@ fn fault_rows(faults: &[FaultEvent], end_ms: f64) -> Vec<Row> {
                 },
             ));
         } else {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            // below ROW_SPANS_MAX
-            let bucket = (ms(fault.at_ms) / bucket_ms) as u64;
+            let bucket = bucket_of(fault.at_ms, bucket_ms);
             *dense
                 .entry((fault.target, fault.kind.as_str(), bucket))
                 .or_default() += 1;
