@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::config::{Config, Faults, Nodes, Scenario};
 use super::domain::State;
-use super::record::{Check, FaultEvent, Outcome, RunRecord, Sample, Story, Verdict};
+use super::record::{Check, Comparison, FaultEvent, Outcome, RunRecord, Sample, Story, Verdict};
 use super::service::ports::Peer;
 use svg::{Arrow, Band, Row, Scale, Series, Span};
 
@@ -75,6 +75,7 @@ struct Page<'a> {
     rate_chart: String,
     latency_chart: String,
     depth_chart: String,
+    comparison: Option<Sides>,
     timeline: String,
     timeline_legend: String,
     checks: &'a [Check],
@@ -103,6 +104,10 @@ fn page(record: &RunRecord) -> Page<'_> {
         rate_chart: rate_chart(&record.samples, &bands, end_ms),
         latency_chart: latency_chart(&record.samples, &bands, end_ms),
         depth_chart: depth_chart(&record.samples, &bands, end_ms),
+        comparison: record
+            .comparison
+            .as_deref()
+            .map(|other| sides(record, other, &bands, end_ms)),
         timeline: svg::timeline(&rows, end_ms),
         timeline_legend: svg::legend(LEGEND.iter().copied()),
         checks: &record.checks,
@@ -257,6 +262,72 @@ fn depth_chart(samples: &[Sample], bands: &[Band], end_ms: f64) -> String {
         series("events in the outbox", "c-pink", samples, |s| ms(s.outbox)),
     ];
     svg::line_chart(&lines, bands, end_ms, "", Scale::Linear)
+}
+
+/// The run beside its counterpart.
+#[derive(Serialize)]
+struct Sides {
+    label: String,
+    broken: Vec<String>,
+    in_flight: String,
+    p99: String,
+    /// Invariant; allowed and broken here; allowed and broken there.
+    checks: Vec<(String, u64, u64, u64, u64)>,
+}
+
+fn sides(record: &RunRecord, other: &Comparison, bands: &[Band], end_ms: f64) -> Sides {
+    let both = |value: fn(&Sample) -> f64| {
+        [
+            series("this run", "c-green", &record.samples, value),
+            series("the other side", "c-red", &other.samples, value),
+        ]
+    };
+    let end_ms = other
+        .samples
+        .last()
+        .map_or(end_ms, |sample| end_ms.max(ms(sample.at_ms)));
+    let checks = record.checks.iter().filter_map(|here| {
+        let there = other
+            .checks
+            .iter()
+            .find(|there| there.invariant == here.invariant)?;
+        let row = (
+            here.invariant.clone(),
+            here.limit,
+            here.count,
+            there.limit,
+            there.count,
+        );
+        Some(row)
+    });
+    Sides {
+        label: if other.without.is_empty() {
+            "with every pattern".to_owned()
+        } else {
+            format!("without {}", other.without.join(", "))
+        },
+        broken: other
+            .verdict
+            .violations
+            .iter()
+            .map(|violation| violation.invariant.clone())
+            .collect(),
+        in_flight: svg::line_chart(
+            &both(|sample| ms(sample.in_flight)),
+            bands,
+            end_ms,
+            "",
+            Scale::Linear,
+        ),
+        p99: svg::line_chart(
+            &both(|sample| sample.p99_ms),
+            bands,
+            end_ms,
+            "ms",
+            Scale::Log,
+        ),
+        checks: checks.collect(),
+    }
 }
 
 fn breaker_rows(samples: &[Sample]) -> Vec<Row> {

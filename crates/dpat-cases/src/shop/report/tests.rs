@@ -186,6 +186,23 @@ fn a_run_without_samples_still_makes_a_page() {
 }
 
 #[test]
+fn the_other_side_of_a_scenario_is_drawn_beside_the_run() {
+    let mut record = record();
+    record.comparison = Some(Box::new(Comparison {
+        without: vec!["budget".to_owned()],
+        verdict: record.verdict.clone(),
+        checks: vec![Check {
+            count: 77,
+            ..record.checks[0].clone()
+        }],
+        samples: record.samples.clone(),
+    }));
+    let page = render(&record).expect("the template renders");
+    assert!(page.contains("without budget. Broken there: single_charge"));
+    assert!(page.contains("the other side") && page.contains("<td class=\"n\">77</td>"));
+}
+
+#[test]
 fn the_ending_of_the_path_chooses_the_form() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (name, start) in [("new/a.html", "<!doctype html>"), ("b.json", "{")] {
