@@ -27,8 +27,8 @@ impl Word {
     const LEN_SHIFT: u32 = 32;
     const SLACK_SHIFT: u32 = 38;
     const EPOCH_SHIFT: u32 = 44;
-    /// Full, so that nothing enters.
-    const CLOSED: u64 = (CAPACITY as u64) << Self::LEN_SHIFT;
+    /// Longer than any backlog that was open: neither does anything enter, nor is it taken for one that is full.
+    const CLOSED: u64 = 0x3F << Self::LEN_SHIFT;
 
     const fn len(self) -> u32 {
         (self.0 >> Self::LEN_SHIFT & 0x3F) as u32
@@ -144,6 +144,18 @@ mod tests {
         assert!(backlog.close().eq(expected));
         assert!(!backlog.is_waiting());
         assert_eq!(backlog.close().count(), 0);
+    }
+
+    #[test]
+    fn a_full_backlog_is_not_a_closed_one() {
+        let backlog = Backlog::closed();
+        backlog.open(0, 0);
+        for _ in 0..CAPACITY {
+            assert!(backlog.push(0, false));
+        }
+        assert!(!backlog.push(0, false));
+        assert!(backlog.is_waiting());
+        assert_eq!(backlog.close().count(), 32);
     }
 
     #[test]

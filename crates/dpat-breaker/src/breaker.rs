@@ -32,10 +32,13 @@ pub struct Breaker<C = SystemClock> {
     inner: Arc<Inner<C>>,
 }
 
+/// Cells of the count of rejections, so that threads which are all turned away do not wait for one cache line.
+const STRIPES: usize = if cfg!(dpat_loom) { 1 } else { 4 };
+
 struct Inner<C> {
     gate: Padded<SharedGate>,
     backlog: Padded<Backlog>,
-    rejected: Padded<AtomicU64>,
+    rejected: [Padded<AtomicU64>; STRIPES],
     machine: Lock<Machine>,
     published: Published,
     telemetry: Telemetry,
@@ -51,6 +54,7 @@ struct SharedGate {
     open_until: AtomicU64,
     probes_until: AtomicU64,
     slow_above: AtomicU64,
+    slack_until: AtomicU64,
 }
 
 /// Epoch and flags in one word, so that one load sees both.
@@ -136,9 +140,10 @@ impl<C: Clock> Breaker<C> {
                 open_until: AtomicU64::new(0),
                 probes_until: AtomicU64::new(0),
                 slow_above: AtomicU64::new(0),
+                slack_until: AtomicU64::new(0),
             }),
             backlog: Padded(Backlog::closed()),
-            rejected: Padded(AtomicU64::new(0)),
+            rejected: std::array::from_fn(|_| Padded(AtomicU64::new(0))),
             published: Published::new(),
             telemetry,
             clock,
@@ -294,7 +299,7 @@ impl<C: Clock> Inner<C> {
                 Err(refusal) => refusal,
             },
         };
-        self.rejected.fetch_add(1, Relaxed);
+        self.rejected[stripe()].fetch_add(1, Relaxed);
         self.telemetry.rejected();
         let (reason, retry_at) = match refusal {
             Refusal::Open { cause, until } => (Reason::Open(cause), until),
@@ -321,6 +326,11 @@ impl<C: Clock> Inner<C> {
                 (now, now.since(ticket.started))
             }
         };
+        let now = if now == Instant::MIN && word.has(Word::NEEDS_NOW) {
+            self.clock.now()
+        } else {
+            now
+        };
         let quick = elapsed.is_zero()
             || elapsed.as_nanos() <= u128::from(self.gate.slow_above.load(Relaxed));
         if quick && verdict.is_plain() {
@@ -329,7 +339,8 @@ impl<C: Clock> Inner<C> {
                 // The machine would not change: counted at the moment of the load above.
                 return;
             }
-            if self.backlog.push(admission.epoch, failed) {
+            let in_time = now.as_nanos() < self.gate.slack_until.load(Acquire);
+            if in_time && self.backlog.push(admission.epoch, failed) {
                 // The machine would change only its counts, and does so when it is next asked.
                 return;
             }
@@ -388,7 +399,12 @@ impl<C: Clock> Inner<C> {
     }
 
     fn read_published(&self) -> Snapshot {
-        self.published.read(self.rejected.load(Relaxed))
+        self.published.read(
+            self.rejected
+                .iter()
+                .map(|stripe| stripe.load(Relaxed))
+                .sum(),
+        )
     }
 
     #[cold]
@@ -414,6 +430,7 @@ impl<C: Clock> Inner<C> {
         }
         self.published.write(&machine.view(), machine.sums());
         set(&self.gate.slow_above, gate.slow_above_nanos, Relaxed);
+        set(&self.gate.slack_until, gate.slack_until.as_nanos(), Release);
         set(&self.gate.word, Word::new(&gate).0, Release);
         self.reopen_backlog(&gate);
     }
@@ -593,4 +610,21 @@ impl<C: Clock> fmt::Debug for OwnedPermit<C> {
             .field("probe", &self.ticket.is_probe())
             .finish_non_exhaustive()
     }
+}
+
+/// Returns the stripe of this thread.
+fn stripe() -> usize {
+    use std::cell::Cell;
+    use std::sync::atomic::AtomicUsize;
+
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    std::thread_local! {
+        static STRIPE: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    STRIPE.with(|stripe| {
+        if stripe.get() == usize::MAX {
+            stripe.set(NEXT.fetch_add(1, Relaxed) % STRIPES);
+        }
+        stripe.get()
+    })
 }

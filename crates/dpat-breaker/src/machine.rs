@@ -88,6 +88,8 @@ pub(crate) struct Gate {
     /// So many quick plain failures, and any quick plain successes between them, cannot trip a rule, so that they may
     /// be counted later. None if they may not.
     pub(crate) slack: Option<u32>,
+    /// Results before this time may use the slack.
+    pub(crate) slack_until: Instant,
     /// Calls have to be measured.
     pub(crate) timed: bool,
     /// Every counted result depends on the time.
@@ -427,7 +429,13 @@ impl Machine {
             entry: self.entry(),
             success_is_idle,
             // A failure that waits would make a success that is idle before it count after it.
-            slack: (counting && !success_is_idle && !self.limits.needs_now).then(|| self.slack()),
+            slack: (counting && !success_is_idle).then(|| self.slack()),
+            slack_until: self
+                .trackers
+                .iter()
+                .map(Tracker::until)
+                .min()
+                .unwrap_or(Instant::MAX),
             timed: self.limits.slow_above_nanos != u64::MAX
                 && !matches!(self.phase, Phase::Disabled),
             needs_now: !counting || self.limits.needs_now,

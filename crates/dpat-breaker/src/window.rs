@@ -184,6 +184,11 @@ impl TimeWindow {
         self.tick = tick;
     }
 
+    /// Returns the end of the newest bucket: until then nothing leaves the window.
+    pub(crate) fn until(&self) -> Instant {
+        Instant::from_nanos((self.tick + 1).saturating_mul(self.bucket_nanos))
+    }
+
     pub(crate) fn push(&mut self, now: Instant, sample: Sample) {
         self.advance(now);
         let size = self.buckets.len() as u64;

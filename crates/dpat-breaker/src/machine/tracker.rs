@@ -128,6 +128,14 @@ impl Tracker {
         }
     }
 
+    /// Returns until when results count alike, whatever their time.
+    pub(super) fn until(&self) -> Instant {
+        match &self.memory {
+            Memory::Time(window) => window.until(),
+            Memory::Count(_) | Memory::Streak(_) => Instant::MAX,
+        }
+    }
+
     pub(super) fn needs_now(&self) -> bool {
         matches!(self.memory, Memory::Time(_))
     }

@@ -41,6 +41,22 @@ fn count_window_slides_one_call_at_a_time() {
 }
 
 #[test]
+fn every_success_before_the_window_is_full_is_counted() {
+    for rule in [
+        Trip::failure_rate(0.5).over_calls(100).minimum_calls(20),
+        Trip::failure_rate(0.5)
+            .over_time(10 * SECOND, 10)
+            .minimum_calls(20),
+    ] {
+        for total in 1..=100_u32 {
+            let (breaker, _) = manual(on(rule.clone()));
+            calls(&breaker, &"s".repeat(total as usize));
+            assert_eq!(breaker.snapshot().trips()[0].calls, total);
+        }
+    }
+}
+
+#[test]
 fn time_window_forgets_by_buckets() {
     let trip = Trip::failure_rate(0.5)
         .over_time(10 * SECOND, 10)
