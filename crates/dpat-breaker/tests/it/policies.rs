@@ -49,7 +49,7 @@ fn every_success_before_the_window_is_full_is_counted() {
             .minimum_calls(20),
     ] {
         for total in 1..=100_u32 {
-            let (breaker, _) = manual(on(rule.clone()));
+            let (breaker, _) = manual(on(rule));
             calls(&breaker, &"s".repeat(total as usize));
             assert_eq!(breaker.snapshot().trips()[0].calls, total);
         }
