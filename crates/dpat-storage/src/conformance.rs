@@ -1,4 +1,4 @@
-//! The laws of [`Storage`](crate::Storage) and [`File`](crate::File), as tests for any implementation.
+//! The laws of [`Storage`] and [`File`](crate::File), as tests for any implementation.
 //!
 //! Give a [`Harness`] that makes fresh storages to [`storage_laws!`](crate::storage_laws), and it expands to one `#[test]`
 //! a law. A storage that can lose power on purpose, such as a simulated disk, implements [`Faults`] too and runs

@@ -416,7 +416,7 @@ mod tests {
             .read(true)
             .write(true)
             .open(path)
-            .unwrap();
+            .expect("Linux has this device");
         FsFile::new(file, "device")
     }
 

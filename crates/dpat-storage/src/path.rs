@@ -140,11 +140,6 @@ fn check_name(name: &str, position: usize) -> Result<(), PathError> {
     Ok(())
 }
 
-/// Splits a checked path into its directory and its name.
-pub(crate) fn split(path: &str) -> (&str, &str) {
-    path.rsplit_once('/').unwrap_or((ROOT, path))
-}
-
 /// The directories above a checked path, the outermost first, the root left out.
 pub(crate) fn ancestors(path: &str) -> impl Iterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..at])
@@ -218,7 +213,5 @@ mod tests {
     fn ancestors_go_inwards() {
         assert_eq!(ancestors("a/b/c").collect::<Vec<_>>(), ["a", "a/b"]);
         assert_eq!(ancestors("a").count(), 0);
-        assert_eq!(split("a/b/c"), ("a/b", "c"));
-        assert_eq!(split("a"), (ROOT, "a"));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::conformance::random::{Op, SLOTS};
 use crate::conformance::{Violation, ensure};
 use crate::error::ErrorKind;
-use crate::path::{ROOT, ancestors, split};
+use crate::path::{ROOT, ancestors};
 use crate::storage::{Entry, Kind, Metadata};
 
 /// A whole tree as it was read: by path, the root left out.
@@ -420,6 +420,11 @@ fn last<T>(versions: &Versions<T>) -> &T {
 
 fn keep_last<T>(versions: &mut Versions<T>) {
     versions.drain(..versions.len() - 1);
+}
+
+/// Splits a path into its directory and its name.
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or((ROOT, path))
 }
 
 fn join(directory: &str, name: &str) -> String {

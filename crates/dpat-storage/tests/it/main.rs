@@ -1,5 +1,7 @@
 //! One binary for all integration tests.
 
+#![allow(clippy::unwrap_used)] // the helpers are tests as well
+
 mod any;
 mod differential;
 mod fs;
