@@ -39,8 +39,22 @@ use std::fmt;
 use crate::error::{ErrorKind, Operation, StorageError};
 use crate::storage::Storage;
 
-pub use fault_laws::*;
-pub use laws::*;
+pub use fault_laws::{
+    a_failed_change_is_unknown, a_failed_directory_sync_stops_changes_of_names,
+    a_failed_sync_finishes_the_handle, a_power_cut_ends_handles_and_lock,
+    a_rename_never_loses_the_file, an_unsynced_write_spares_its_neighbours,
+    new_directories_survive_by_the_one_above, random_power_cuts_match_the_model,
+    synced_content_survives, synced_names_survive, synced_removals_survive,
+};
+pub use laws::{
+    append_goes_to_the_end, create_refuses_a_taken_name, directories_go_only_when_empty,
+    empty_writes_change_nothing, ends_beyond_the_limit_are_refused,
+    everything_is_there_after_reopening, files_and_directories_are_told_apart,
+    files_need_their_directory, handles_share_the_file, holes_read_as_zeros,
+    lists_are_sorted_and_flat, metadata_tells_kind_and_length, paths_outside_the_rules_are_refused,
+    random_operations_match_the_model, reads_stop_at_the_end, removed_files_live_in_their_handles,
+    rename_replaces_and_handles_follow, the_lock_has_one_owner, truncate_cuts_and_extends,
+};
 pub use random::{Op, run, run_with_faults};
 
 /// What the laws need of the storage under test.
@@ -63,7 +77,7 @@ pub trait Faults: Harness {
     /// [`ErrorKind::Closed`].
     fn power_cut(&self, storage: Self::Storage, seed: u64) -> Self::Storage;
 
-    /// Makes the next call of `operation` fail: a sync with [`ErrorKind::SyncFailed`], anything else with
+    /// Makes the next call of `operation` with good arguments fail: a sync with [`ErrorKind::SyncFailed`], anything else with
     /// [`ErrorKind::Io`]. What it was to change may or may not happen.
     fn fail_next(&self, storage: &Self::Storage, operation: Operation);
 }

@@ -69,7 +69,8 @@ pub struct Entry {
 /// # Handles and threads
 /// Files are shared by all handles and by all clones of a storage: a change is seen by every later read. Changes of
 /// overlapping ranges through several handles at once happen in some order; nothing else is promised about writers that
-/// race, so have one writer for each file.
+/// race, so have one writer for each file. A file is `Send`, and need not be `Sync`: open it once for each thread.
+/// `&S` and `Arc<S>` are storages as `S` is.
 ///
 /// # Errors
 /// [`StorageError`] of every method says by its [`Effect`](dpat_core::Effect) whether the change surely did not happen.
