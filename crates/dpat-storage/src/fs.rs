@@ -81,7 +81,9 @@ impl FsStorage {
     /// What the operating system says, as [`Operation::CreateDir`] on [`ROOT`]; [`ErrorKind::SyncFailed`] also where the
     /// file system has no directory sync, because nothing would survive there.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StorageError> {
-        let root = root.into();
+        // The working directory may change later.
+        let root = std::path::absolute(root.into())
+            .map_err(|error| StorageError::from_io(Operation::CreateDir, ROOT, error))?;
         make_root(&root)?;
         let storage = Self {
             shared: Arc::new(Shared {
@@ -93,7 +95,7 @@ impl FsStorage {
         Ok(storage)
     }
 
-    /// Returns the directory of the storage.
+    /// Returns the directory of the storage, as an absolute path.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.shared.root
@@ -367,13 +369,11 @@ impl File for FsFile {
     }
 }
 
-/// Creates `root` and what is missing above, and syncs the name of each, and of the last that was there.
+/// Creates the absolute path `root` and what is missing above, and syncs the name of each, and of the last that was there.
 fn make_root(root: &Path) -> Result<(), StorageError> {
     let make = |error| StorageError::from_io(Operation::CreateDir, ROOT, error);
-    // The name of a relative root such as `data` is in the working directory.
-    let root = std::path::absolute(root).map_err(make)?;
     let mut missing = Vec::new();
-    let mut there = root.as_path();
+    let mut there = root;
     while !there.try_exists().map_err(make)? {
         missing.push(there);
         match there.parent() {
