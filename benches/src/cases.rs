@@ -1,5 +1,8 @@
 //! The cases, one list for both faces (the runner and criterion).
 
+mod breaker;
+mod retry;
+
 use crate::harness::Case;
 
 /// Every pattern that has cases, in the order of the page.
@@ -9,6 +12,8 @@ pub const PATTERNS: [&str; 4] = ["ids", "clocks", "breaker", "retry"];
 #[must_use]
 pub fn of(pattern: &str) -> Vec<Case> {
     match pattern {
+        "breaker" => breaker::cases(),
+        "retry" => retry::cases(),
         _ => Vec::new(),
     }
 }
@@ -17,6 +22,8 @@ pub fn of(pattern: &str) -> Vec<Case> {
 #[must_use]
 pub fn notes(pattern: &str) -> &'static str {
     match pattern {
+        "breaker" => breaker::NOTES,
+        "retry" => retry::NOTES,
         _ => "",
     }
 }

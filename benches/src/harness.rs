@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 use std::hint::black_box;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
 
 /// What the numbers of a case count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,18 +151,38 @@ impl Contender {
         Self::with(name, Single(op))
     }
 
-    /// `threads` threads, each with an operation made by `make`, which captures what they share.
+    /// `threads` threads, each with an operation that `make` makes in it from what they share.
     pub fn shared<R, O, M>(name: &str, threads: usize, make: M) -> Self
     where
-        O: FnMut() -> R + Send,
-        M: Fn(usize) -> O + Sync + 'static,
+        O: FnMut() -> R,
+        M: Fn() -> O + Sync + 'static,
     {
         Self::with(name, Shared { threads, make })
     }
 
-    /// One task on a current-thread tokio runtime with timers; `op` is awaited again and again.
-    pub fn task<R>(name: &str, op: impl AsyncFnMut() -> R + 'static) -> Self {
-        Self::with(name, Task::new(op))
+    /// `threads` threads, each a current-thread tokio runtime with timers and an operation made by `make` in it.
+    pub fn tasks<R, O, M>(name: &str, threads: usize, make: M) -> Self
+    where
+        O: AsyncFnMut() -> R,
+        M: Fn() -> O + Sync + 'static,
+    {
+        let runtimes = (0..threads).map(|_| runtime()).collect();
+        Self::with(name, Tasks { runtimes, make })
+    }
+
+    /// Heap bytes of `op`, on one thread.
+    pub fn bytes<R>(name: &str, op: impl FnMut() -> R + 'static) -> Self {
+        Self::with(name, Bytes(op))
+    }
+
+    /// Heap bytes of an operation made by `make` in a current-thread tokio runtime.
+    pub fn task_bytes<R, O, M>(name: &str, make: M) -> Self
+    where
+        O: AsyncFnMut() -> R,
+        M: Fn() -> O + 'static,
+    {
+        let runtime = runtime();
+        Self::with(name, TaskBytes { runtime, make })
     }
 
     /// Does `iters` operations (over all threads) and returns the nanoseconds or bytes that they took together.
@@ -208,75 +229,63 @@ struct Shared<M> {
 
 impl<R, O, M> Bench for Shared<M>
 where
-    O: FnMut() -> R + Send,
-    M: Fn(usize) -> O + Sync,
+    O: FnMut() -> R,
+    M: Fn() -> O + Sync,
 {
     fn run(&mut self, iters: u64) -> f64 {
         let each = iters.div_ceil(self.threads as u64);
-        let barrier = Barrier::new(self.threads);
-        let measured = |thread: usize| {
-            let mut op = (self.make)(thread);
-            barrier.wait();
+        let make = &self.make;
+        on_threads(self.threads, |_, start_line| {
+            let mut op = make();
+            start_line.wait();
             let start = Instant::now();
             for _ in 0..each {
                 black_box(op());
             }
             (start, Instant::now())
-        };
-        let spans: Vec<(Instant, Instant)> = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..self.threads)
-                .map(|thread| scope.spawn(move || measured(thread)))
-                .collect();
-            let mut spans = vec![measured(0)];
-            for other in others {
-                spans.push(other.join().expect("a contender does not panic"));
-            }
-            spans
-        });
-        let first = spans.iter().map(|(start, _)| *start).min();
-        let last = spans.iter().map(|(_, end)| *end).max();
-        match (first, last) {
-            (Some(first), Some(last)) => nanos(last - first),
-            _ => 0.0,
-        }
-    }
-
-    /// One thread's view of a contended operation says little; none is given.
-    fn sample(&mut self, _count: u64) -> Vec<f64> {
-        Vec::new()
-    }
-}
-
-struct Task<F> {
-    runtime: tokio::runtime::Runtime,
-    op: F,
-}
-
-impl<F> Task<F> {
-    fn new(op: F) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .expect("a current-thread runtime without I/O needs nothing from the system");
-        Self { runtime, op }
-    }
-}
-
-impl<R, F: AsyncFnMut() -> R> Bench for Task<F> {
-    fn run(&mut self, iters: u64) -> f64 {
-        let op = &mut self.op;
-        self.runtime.block_on(async {
-            let start = Instant::now();
-            for _ in 0..iters {
-                black_box(op().await);
-            }
-            nanos(start.elapsed())
         })
     }
 
     fn sample(&mut self, count: u64) -> Vec<f64> {
-        let op = &mut self.op;
-        self.runtime.block_on(async {
+        if self.threads > 1 {
+            return Vec::new();
+        }
+        Single((self.make)()).sample(count)
+    }
+}
+
+struct Tasks<M> {
+    runtimes: Vec<Runtime>,
+    make: M,
+}
+
+impl<R, O, M> Bench for Tasks<M>
+where
+    O: AsyncFnMut() -> R,
+    M: Fn() -> O + Sync,
+{
+    fn run(&mut self, iters: u64) -> f64 {
+        let each = iters.div_ceil(self.runtimes.len() as u64);
+        let Self { runtimes, make } = self;
+        on_threads(runtimes.len(), |thread, start_line| {
+            runtimes[thread].block_on(async {
+                let mut op = make();
+                start_line.wait();
+                let start = Instant::now();
+                for _ in 0..each {
+                    black_box(op().await);
+                }
+                (start, Instant::now())
+            })
+        })
+    }
+
+    fn sample(&mut self, count: u64) -> Vec<f64> {
+        let [runtime] = self.runtimes.as_slice() else {
+            return Vec::new();
+        };
+        runtime.block_on(async {
+            let mut op = (self.make)();
             let mut samples = Vec::new();
             for _ in 0..count {
                 let start = Instant::now();
@@ -286,4 +295,123 @@ impl<R, F: AsyncFnMut() -> R> Bench for Task<F> {
             samples
         })
     }
+}
+
+/// Runs `work` on `threads` threads and returns the nanoseconds from the first start to the last end.
+///
+/// Several threads are pinned to a core each: a scheduler that runs them on one core, one after the other, would
+/// measure them without contention.
+fn on_threads(threads: usize, work: impl Fn(usize, &Start) -> (Instant, Instant) + Sync) -> f64 {
+    let start = &Start::new(threads);
+    let spans: Vec<(Instant, Instant)> = if threads == 1 {
+        vec![work(0, start)]
+    } else {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let work = &work;
+        std::thread::scope(|scope| {
+            let running: Vec<_> = (0..threads)
+                .map(|thread| {
+                    let core = cores.get(thread).copied();
+                    scope.spawn(move || {
+                        if let Some(core) = core {
+                            core_affinity::set_for_current(core);
+                        }
+                        work(thread, start)
+                    })
+                })
+                .collect();
+            running
+                .into_iter()
+                .map(|thread| thread.join().expect("a contender does not panic"))
+                .collect()
+        })
+    };
+    let start = spans.iter().map(|(start, _)| *start).min();
+    let end = spans.iter().map(|(_, end)| *end).max();
+    match (start, end) {
+        (Some(start), Some(end)) => nanos(end - start),
+        _ => 0.0,
+    }
+}
+
+/// Where threads wait for each other, spinning, so that all of them run when the first goes on.
+struct Start {
+    missing: AtomicUsize,
+}
+
+impl Start {
+    fn new(threads: usize) -> Self {
+        Self {
+            missing: AtomicUsize::new(threads),
+        }
+    }
+
+    fn wait(&self) {
+        self.missing.fetch_sub(1, Ordering::AcqRel);
+        while self.missing.load(Ordering::Acquire) > 0 {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a current-thread runtime without I/O needs nothing from the system")
+}
+
+struct Bytes<F>(F);
+
+impl<R, F: FnMut() -> R> Bench for Bytes<F> {
+    fn run(&mut self, iters: u64) -> f64 {
+        let ((), allocated) = dpat_testkit::allocated(|| {
+            for _ in 0..iters {
+                black_box((self.0)());
+            }
+        });
+        bytes(allocated.bytes)
+    }
+
+    fn sample(&mut self, _count: u64) -> Vec<f64> {
+        Vec::new()
+    }
+}
+
+struct TaskBytes<M> {
+    runtime: Runtime,
+    make: M,
+}
+
+impl<R, O, M> Bench for TaskBytes<M>
+where
+    O: AsyncFnMut() -> R,
+    M: Fn() -> O,
+{
+    fn run(&mut self, iters: u64) -> f64 {
+        let make = &self.make;
+        // The runtime's own bytes for a `block_on` are there before the first operation.
+        let counted = |ops: u64| {
+            let ((), allocated) = dpat_testkit::allocated(|| {
+                self.runtime.block_on(async {
+                    let mut op = make();
+                    for _ in 0..ops {
+                        black_box(op().await);
+                    }
+                });
+            });
+            allocated.bytes
+        };
+        let base = counted(0);
+        bytes(counted(iters).saturating_sub(base))
+    }
+
+    fn sample(&mut self, _count: u64) -> Vec<f64> {
+        Vec::new()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+fn bytes(count: u64) -> f64 {
+    count as f64
 }

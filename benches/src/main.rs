@@ -91,17 +91,16 @@ fn measure(arguments: &Arguments) -> io::Result<()> {
         if !arguments.names.contains(&pattern) {
             continue;
         }
-        let mut rows = Vec::new();
-        for case in cases::of(pattern) {
+        let _ = write!(io::stderr(), "{pattern} ");
+        let rows = run::cases(cases::of(pattern), plan, &cpu, || {
             let _ = write!(io::stderr(), ".");
-            rows.extend(run::case(case, plan, &cpu));
-        }
-        let _ = writeln!(io::stderr(), " {pattern}");
+        });
+        let _ = writeln!(io::stderr());
         writeln!(io::stdout(), "{}", table::terminal(&rows))?;
         let heading = Heading {
             pattern,
             plan: plan.name(),
-            rounds: plan.rounds,
+            rounds: plan.rounds_in_all(),
             cpu: &cpu,
             rustc: &rustc,
             notes: cases::notes(pattern),

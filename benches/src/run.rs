@@ -10,7 +10,9 @@ const SAMPLED_FROM_NS: f64 = 250.0;
 /// How much is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
-    /// Rounds per contender; odd, at least five.
+    /// How often the list of cases is gone through; odd.
+    pub sweeps: usize,
+    /// Rounds per contender in each sweep; odd.
     pub rounds: usize,
     /// How long a round is meant to take.
     pub round_ns: f64,
@@ -19,18 +21,21 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The plan behind `docs/src/benchmarks.md`.
+    /// The plan without `--quick`.
     ///
-    /// Rounds are many and short, so that other work on the machine spoils a few of them instead of all.
+    /// Rounds are many and short and spread over the run, so that other work on the machine spoils a few of them
+    /// instead of all.
     pub const FULL: Self = Self {
-        rounds: 101,
+        sweeps: 9,
+        rounds: 9,
         round_ns: 5e6,
         samples: 20_000,
     };
 
     /// The plan of `--quick`.
     pub const QUICK: Self = Self {
-        rounds: 25,
+        sweeps: 5,
+        rounds: 5,
         round_ns: 2e6,
         samples: 2_000,
     };
@@ -44,6 +49,12 @@ impl Plan {
             "full"
         }
     }
+
+    /// Returns the number of rounds that a median is taken of.
+    #[must_use]
+    pub fn rounds_in_all(&self) -> usize {
+        self.sweeps * self.rounds
+    }
 }
 
 /// What was measured of one contender.
@@ -52,34 +63,70 @@ struct Measured {
     p99: Option<f64>,
 }
 
-/// Measures a case; one row per peer.
-pub fn case(mut case: Case, plan: Plan, cpu: &str) -> Vec<Row> {
-    let iters: Vec<u64> = match case.unit {
-        Unit::NsPerOp => case.contenders().map(|c| calibrate(c, plan)).collect(),
-        Unit::Bytes => case.contenders().map(|_| 1_000).collect(),
-    };
-    let mut totals = vec![Vec::with_capacity(plan.rounds); iters.len()];
-    for round in 0..plan.rounds {
-        // The order turns, so that nobody always runs behind the same neighbour.
-        let mut order: Vec<usize> = (0..iters.len()).collect();
-        order.rotate_left(round % iters.len());
-        for index in order {
-            let contender = match index.checked_sub(1) {
-                None => &mut case.ours,
-                Some(peer) => &mut case.peers[peer],
-            };
-            totals[index].push(per_op(contender, iters[index]));
+/// A case with what was measured so far, ours first.
+struct Running {
+    case: Case,
+    iters: Vec<u64>,
+    per_op: Vec<Vec<f64>>,
+}
+
+impl Running {
+    fn new(mut case: Case, plan: Plan) -> Self {
+        let iters: Vec<u64> = match case.unit {
+            Unit::NsPerOp => case.contenders().map(|c| calibrate(c, plan)).collect(),
+            Unit::Bytes => case.contenders().map(|_| 1_000).collect(),
+        };
+        Self {
+            per_op: vec![Vec::with_capacity(plan.rounds_in_all()); iters.len()],
+            case,
+            iters,
         }
     }
-    let mut measured = Vec::with_capacity(iters.len());
-    for (contender, rounds) in case.contenders().zip(&totals) {
-        let per_op = median(rounds).unwrap_or_default();
-        let p99 = (per_op >= SAMPLED_FROM_NS)
-            .then(|| quantile(&contender.sample(plan.samples), 0.99))
-            .flatten();
-        measured.push(Measured { per_op, p99 });
+
+    /// Runs each contender once. The order turns, so that nobody always runs behind the same neighbour.
+    fn round(&mut self, round: usize) {
+        let mut order: Vec<usize> = (0..self.iters.len()).collect();
+        order.rotate_left(round % self.iters.len());
+        for index in order {
+            let contender = match index.checked_sub(1) {
+                None => &mut self.case.ours,
+                Some(peer) => &mut self.case.peers[peer],
+            };
+            self.per_op[index].push(per_op(contender, self.iters[index]));
+        }
     }
-    rows(&case, &measured, cpu)
+
+    fn finish(mut self, plan: Plan, cpu: &str) -> Vec<Row> {
+        let mut measured = Vec::with_capacity(self.iters.len());
+        for (contender, rounds) in self.case.contenders().zip(&self.per_op) {
+            let per_op = median(rounds).unwrap_or_default();
+            let p99 = (per_op >= SAMPLED_FROM_NS)
+                .then(|| quantile(&contender.sample(plan.samples), 0.99))
+                .flatten();
+            measured.push(Measured { per_op, p99 });
+        }
+        rows(&self.case, &measured, cpu)
+    }
+}
+
+/// Measures cases; one row per case and peer. `progress` is called after each sweep.
+pub fn cases(cases: Vec<Case>, plan: Plan, cpu: &str, mut progress: impl FnMut()) -> Vec<Row> {
+    let mut running: Vec<Running> = cases
+        .into_iter()
+        .map(|case| Running::new(case, plan))
+        .collect();
+    for _ in 0..plan.sweeps {
+        for case in &mut running {
+            for round in 0..plan.rounds {
+                case.round(round);
+            }
+        }
+        progress();
+    }
+    running
+        .into_iter()
+        .flat_map(|case| case.finish(plan, cpu))
+        .collect()
 }
 
 fn rows(case: &Case, measured: &[Measured], cpu: &str) -> Vec<Row> {
@@ -160,24 +207,26 @@ mod tests {
         )
         .param("size", 8);
         let plan = Plan {
+            sweeps: 3,
             rounds: 5,
             round_ns: 1_000.0,
             samples: 10,
         };
-        let rows = super::case(case, plan, "cpu");
+        let rows = cases(vec![case], plan, "cpu", || ());
         assert_eq!(rows.len(), 2);
         for row in &rows {
             assert_eq!(row.params["size"], 8);
             assert!(row.ours > 0.0 && row.theirs > 0.0);
             assert_eq!(row.ratio, row.ours / row.theirs);
         }
-        assert!(seen.iter().all(|seen| seen.get() >= 5 * 16));
+        assert!(seen.iter().all(|seen| seen.get() >= 15 * 16));
     }
 
     #[test]
     fn both_plans_have_an_odd_number_of_at_least_five_rounds() {
         for plan in [Plan::QUICK, Plan::FULL] {
-            assert!(plan.rounds >= 5 && plan.rounds % 2 == 1);
+            let rounds = plan.rounds_in_all();
+            assert!(rounds >= 5 && rounds % 2 == 1);
         }
     }
 }

@@ -1,17 +1,17 @@
 //! The cloneable handle and its permits; the only place that synchronises.
 
-use crate::config::OpenRule;
 use crate::machine::{
-    Admission, Choice, Entry, Gate, Machine, Prepared, Refusal, Report, Transition,
+    Admission, Choice, Entry, Gate, Machine, Prepared, Question, Refusal, Report, Transition,
 };
 use crate::snapshot::{Cause, Published};
 use crate::sync::{AtomicU64, Lock, Padded};
+use crate::trace::Telemetry;
 use crate::verdict::Outcome;
-use crate::{Config, Reason, Rejected, Snapshot, State, Verdict, trace};
+use crate::{Config, Reason, Rejected, Snapshot, State, Verdict};
 use dpat_core::{Clock, Entropy, Instant, SystemClock, SystemEntropy};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release};
 use std::time::Duration;
 
 /// A circuit breaker. Cloning is cheap and shares the state.
@@ -35,7 +35,7 @@ struct Inner<C> {
     rejected: Padded<AtomicU64>,
     machine: Lock<Machine>,
     published: Published,
-    name: Arc<str>,
+    telemetry: Telemetry,
     clock: C,
 }
 
@@ -123,7 +123,7 @@ impl<C: Clock> Breaker<C> {
     #[must_use]
     pub fn with_clock(config: Config, clock: C) -> Self {
         let seed = config.seed.unwrap_or_else(|| SystemEntropy.next_u64());
-        let name = Arc::clone(&config.name);
+        let telemetry = Telemetry::new(Arc::clone(&config.name));
         let machine = Machine::new(config, seed);
         let inner = Inner {
             gate: Padded(SharedGate {
@@ -133,7 +133,7 @@ impl<C: Clock> Breaker<C> {
             }),
             rejected: Padded(AtomicU64::new(0)),
             published: Published::new(),
-            name,
+            telemetry,
             clock,
             machine: Lock::new(machine),
         };
@@ -183,7 +183,7 @@ impl<C: Clock> Breaker<C> {
     /// Returns the name used in events and counters.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.inner.name
+        &self.inner.telemetry.name
     }
 
     /// Returns the clock.
@@ -254,11 +254,12 @@ impl<C: Clock> Inner<C> {
 
     #[inline]
     fn ticket(&self, admission: Admission, timed: bool) -> Ticket {
-        Ticket {
-            admission,
-            started: timed.then(|| self.clock.now()),
-            spent: false,
-        }
+        let started = if timed {
+            self.clock.now()
+        } else {
+            Instant::MAX
+        };
+        Ticket::new(admission, started)
     }
 
     #[cold]
@@ -281,7 +282,7 @@ impl<C: Clock> Inner<C> {
             },
         };
         self.rejected.fetch_add(1, Relaxed);
-        trace::rejected(&self.name);
+        self.telemetry.rejected();
         Err(match refusal {
             Refusal::Open { cause, until } => Rejected::new(Reason::Open(cause), Some(until), now),
             Refusal::ProbesBusy => Rejected::new(Reason::ProbesBusy, None, now),
@@ -291,19 +292,20 @@ impl<C: Clock> Inner<C> {
     }
 
     #[inline]
-    fn settle(&self, ticket: &Ticket, verdict: Verdict, measured: Option<Duration>) {
-        trace::returned(&self.name, verdict.outcome());
+    fn settle(&self, ticket: Ticket, verdict: Verdict, measured: Option<Duration>) {
+        self.telemetry.returned(verdict.outcome());
         let word = Word(self.gate.word.load(Acquire));
-        if word.epoch() != ticket.admission.epoch || word.entry() == Word::OFF {
+        let admission = ticket.admission();
+        if word.epoch() != admission.epoch || word.entry() == Word::OFF {
             return;
         }
-        let (now, elapsed) = match (measured, ticket.started) {
-            (Some(elapsed), _) => (Instant::MIN, elapsed),
-            (None, Some(started)) => {
+        let (now, elapsed) = match measured {
+            Some(elapsed) => (Instant::MIN, elapsed),
+            None if ticket.started == Instant::MAX => (Instant::MIN, Duration::ZERO),
+            None => {
                 let now = self.clock.now();
-                (now, now.since(started))
+                (now, now.since(ticket.started))
             }
-            (None, None) => (Instant::MIN, Duration::ZERO),
         };
         let quick = elapsed.is_zero()
             || elapsed.as_nanos() <= u128::from(self.gate.slow_above.load(Relaxed));
@@ -317,7 +319,7 @@ impl<C: Clock> Inner<C> {
         } else {
             self.clock.now()
         };
-        self.settle_counted(ticket.admission, &Report { verdict, elapsed }, now);
+        self.settle_counted(admission, &Report { verdict, elapsed }, now);
     }
 
     #[inline(never)]
@@ -338,28 +340,31 @@ impl<C: Clock> Inner<C> {
     /// `step` is ours: no code of the caller (clock, entropy, subscriber, open-time function) runs under the lock.
     #[inline]
     fn with_machine<R>(&self, step: impl FnOnce(&mut Machine) -> (R, Option<Transition>)) -> R {
-        let (result, transition, function) = {
+        let (result, transition, question) = {
             let mut machine = self.machine.lock();
             let (result, transition) = step(&mut machine);
             self.publish(&machine);
-            let function = match (&transition, machine.open_rule()) {
-                (Some(Transition { ask: Some(_), .. }), OpenRule::Function(function)) => {
-                    Some(Arc::clone(function))
-                }
+            let question = match &transition {
+                Some(transition) if transition.to == State::Open => machine.question(),
                 _ => None,
             };
-            (result, transition, function)
+            (result, transition, question)
         };
         if let Some(transition) = transition {
-            trace::state_changed(&self.name, &transition);
-            if let (Some(context), Some(function)) = (transition.ask, function) {
-                let time = function(&context);
-                let mut machine = self.machine.lock();
-                machine.set_open_time(transition.epoch, time);
-                self.publish(&machine);
-            }
+            self.announce(&transition, question);
         }
         result
+    }
+
+    #[cold]
+    fn announce(&self, transition: &Transition, question: Option<Question>) {
+        self.telemetry.state_changed(transition);
+        if let Some(Question { function, context }) = question {
+            let time = function(&context);
+            let mut machine = self.machine.lock();
+            machine.set_open_time(transition.epoch, time);
+            self.publish(&machine);
+        }
     }
 
     /// Shows the machine to those who do not lock. The caller holds the lock.
@@ -370,22 +375,58 @@ impl<C: Clock> Inner<C> {
             Entry::Open { until, .. } | Entry::ProbesBusy { until } => until,
             _ => Instant::MIN,
         };
-        let slow_above = u64::try_from(gate.slow_above.as_nanos()).unwrap_or(u64::MAX);
         self.published.write(&machine.view(), machine.sums());
-        self.gate.until.store(until.as_nanos(), Relaxed);
-        self.gate.slow_above.store(slow_above, Relaxed);
-        self.gate.word.store(Word::new(&gate).0, Release);
+        set(&self.gate.until, until.as_nanos(), Relaxed);
+        set(&self.gate.slow_above, gate.slow_above_nanos, Relaxed);
+        set(&self.gate.word, Word::new(&gate).0, Release);
     }
 }
 
-/// What a permit holds.
-#[derive(Debug)]
+/// Stores only what is new, so that the line stays shared among the threads that read it. There is one writer.
+#[inline]
+fn set(cell: &AtomicU64, value: u64, order: Ordering) {
+    if cell.load(Relaxed) != value {
+        cell.store(value, order);
+    }
+}
+
+/// What a permit holds: an admission and its start, in two words so that a call keeps them in registers.
+#[derive(Clone, Copy)]
 struct Ticket {
-    admission: Admission,
-    /// Set when the breaker has a slow-call rule.
-    started: Option<Instant>,
-    /// Whether it was settled, so that dropping it does nothing more.
-    spent: bool,
+    /// The epoch, and in the lowest bit whether a probe's place has to go back.
+    tag: u64,
+    /// [`Instant::MAX`] if the call is not measured.
+    started: Instant,
+}
+
+impl Ticket {
+    const PROBE: u64 = 1;
+
+    #[inline]
+    fn new(admission: Admission, started: Instant) -> Self {
+        Self {
+            tag: admission.epoch << 1 | u64::from(admission.probe),
+            started,
+        }
+    }
+
+    const fn admission(self) -> Admission {
+        Admission {
+            epoch: self.tag >> 1,
+            probe: self.is_probe(),
+        }
+    }
+
+    const fn is_probe(self) -> bool {
+        self.tag & Self::PROBE != 0
+    }
+
+    /// Leaves nothing to give back.
+    fn take(&mut self) -> Self {
+        let taken = *self;
+        self.tag &= !Self::PROBE;
+        taken
+    }
 }
 
 macro_rules! permit_methods {
@@ -421,11 +462,11 @@ macro_rules! permit_methods {
         fn settle(&mut self, verdict: Verdict, elapsed: Option<Duration>) {
             if verdict.outcome() == Outcome::Ignored {
                 // Dropping gives it back.
-                trace::returned(&self.breaker.inner.name, Outcome::Ignored);
+                self.breaker.inner.telemetry.returned(Outcome::Ignored);
                 return;
             }
-            self.ticket.spent = true;
-            self.breaker.inner.settle(&self.ticket, verdict, elapsed);
+            let ticket = self.ticket.take();
+            self.breaker.inner.settle(ticket, verdict, elapsed);
         }
     };
 }
@@ -447,8 +488,8 @@ impl<C: Clock> Permit<'_, C> {
 impl<C: Clock> Drop for Permit<'_, C> {
     #[inline]
     fn drop(&mut self) {
-        if self.ticket.admission.probe && !self.ticket.spent {
-            self.breaker.inner.release(self.ticket.admission);
+        if self.ticket.is_probe() {
+            self.breaker.inner.release(self.ticket.admission());
         }
     }
 }
@@ -466,8 +507,8 @@ impl<C: Clock> OwnedPermit<C> {
 
 impl<C: Clock> Drop for OwnedPermit<C> {
     fn drop(&mut self) {
-        if self.ticket.admission.probe && !self.ticket.spent {
-            self.breaker.inner.release(self.ticket.admission);
+        if self.ticket.is_probe() {
+            self.breaker.inner.release(self.ticket.admission());
         }
     }
 }
@@ -483,7 +524,7 @@ impl<C> Clone for Breaker<C> {
 impl<C: Clock> fmt::Debug for Breaker<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Breaker")
-            .field("name", &self.inner.name)
+            .field("name", &self.inner.telemetry.name)
             .field("snapshot", &self.snapshot())
             .finish_non_exhaustive()
     }
@@ -492,8 +533,8 @@ impl<C: Clock> fmt::Debug for Breaker<C> {
 impl<C: Clock> fmt::Debug for Permit<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Permit")
-            .field("breaker", &self.breaker.inner.name)
-            .field("probe", &self.ticket.admission.probe)
+            .field("breaker", &self.breaker.inner.telemetry.name)
+            .field("probe", &self.ticket.is_probe())
             .finish_non_exhaustive()
     }
 }
@@ -501,8 +542,8 @@ impl<C: Clock> fmt::Debug for Permit<'_, C> {
 impl<C: Clock> fmt::Debug for OwnedPermit<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OwnedPermit")
-            .field("breaker", &self.breaker.inner.name)
-            .field("probe", &self.ticket.admission.probe)
+            .field("breaker", &self.breaker.inner.telemetry.name)
+            .field("probe", &self.ticket.is_probe())
             .finish_non_exhaustive()
     }
 }

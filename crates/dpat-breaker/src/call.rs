@@ -93,12 +93,25 @@ impl<C: Clock> Breaker<C> {
 }
 
 /// A breaker together with the way to judge results. Made by [`Breaker::failure_if`] and its siblings.
+///
+/// `Copy` if the classifier is, as closures without captures and references to closures are: keep it and call again.
 #[derive(Debug)]
 #[must_use = "nothing is called until `call` or `call_sync`"]
 pub struct Classified<'a, C: Clock, K> {
     breaker: &'a Breaker<C>,
     classifier: K,
 }
+
+impl<C: Clock, K: Clone> Clone for Classified<'_, C, K> {
+    fn clone(&self) -> Self {
+        Self {
+            breaker: self.breaker,
+            classifier: self.classifier.clone(),
+        }
+    }
+}
+
+impl<C: Clock, K: Copy> Copy for Classified<'_, C, K> {}
 
 impl<C: Clock, K> Classified<'_, C, K> {
     /// Runs `call` if the breaker admits it.
@@ -109,7 +122,7 @@ impl<C: Clock, K> Classified<'_, C, K> {
     /// # Cancel safety
     /// As [`Breaker::call`].
     pub async fn call<T, E>(
-        &self,
+        self,
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, CallError<E>>
     where
@@ -126,7 +139,7 @@ impl<C: Clock, K> Classified<'_, C, K> {
     /// # Errors
     /// As [`Breaker::call`].
     #[inline]
-    pub fn call_sync<T, E>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, CallError<E>>
+    pub fn call_sync<T, E>(self, call: impl FnOnce() -> Result<T, E>) -> Result<T, CallError<E>>
     where
         K: Classifier<Result<T, E>>,
     {
@@ -143,7 +156,7 @@ impl<C: Clock, K> Classified<'_, C, K> {
     ///
     /// # Cancel safety
     /// As [`Breaker::call`].
-    pub async fn call_any<R>(&self, call: impl Future<Output = R>) -> Result<R, Rejected>
+    pub async fn call_any<R>(self, call: impl Future<Output = R>) -> Result<R, Rejected>
     where
         K: Classifier<R>,
     {

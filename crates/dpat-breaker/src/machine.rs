@@ -7,11 +7,14 @@
 mod tests;
 mod tracker;
 
-use crate::config::{AfterMaxWait, Config, MAX_OPEN_TIME, OpenContext, OpenRule, Ramp};
+use crate::config::{
+    AfterMaxWait, Config, MAX_OPEN_TIME, OpenContext, OpenFunction, OpenRule, Ramp,
+};
 use crate::snapshot::{Cause, State, View};
 use crate::verdict::{Outcome, Verdict};
 use crate::window::Sums;
 use dpat_core::{Delays, Instant, SplitMix64};
+use std::sync::Arc;
 use std::time::Duration;
 use tracker::Tracker;
 
@@ -50,8 +53,12 @@ pub(crate) struct Transition {
     pub(crate) to: State,
     pub(crate) cause: Cause,
     pub(crate) epoch: u64,
-    /// What an [`OpenTime::function`](crate::OpenTime::function) is to be asked.
-    pub(crate) ask: Option<OpenContext>,
+}
+
+/// A function that has to be asked how long the breaker stays open, outside the lock.
+pub(crate) struct Question {
+    pub(crate) function: OpenFunction,
+    pub(crate) context: OpenContext,
 }
 
 /// What the handle may decide without asking the machine, until the next input.
@@ -65,8 +72,8 @@ pub(crate) struct Gate {
     pub(crate) timed: bool,
     /// Every counted result depends on the time.
     pub(crate) needs_now: bool,
-    /// Calls that took longer are slow for at least one rule.
-    pub(crate) slow_above: Duration,
+    /// Calls that took longer are slow for at least one rule. [`u64::MAX`] if there is none.
+    pub(crate) slow_above_nanos: u64,
 }
 
 /// What the gate does with a call.
@@ -98,7 +105,12 @@ pub(crate) enum Choice {
 #[derive(Clone, Debug)]
 enum Phase {
     Closed,
-    Open { since: Instant, until: Instant },
+    Open {
+        since: Instant,
+        until: Instant,
+        /// What the last result asked for.
+        requested: Option<Duration>,
+    },
     HalfOpen(Probes),
     Ramping(Climb),
     ForcedOpen,
@@ -132,7 +144,7 @@ struct Climb {
 }
 
 /// All of the traffic, in millionths.
-const WHOLE: u32 = 1_000_000;
+pub(crate) const WHOLE: u32 = 1_000_000;
 
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -146,12 +158,39 @@ pub(crate) struct Machine {
     entropy: SplitMix64,
     /// Readings of several threads arrive out of order; an older one counts as the newest seen.
     latest: Instant,
+    limits: Limits,
+}
+
+/// What the trackers need to know of each call, found once a configuration.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// The shortest limit of the slow-call rules; [`Duration::MAX`] if there is none.
+    slow_above: Duration,
+    slow_above_nanos: u64,
+    needs_now: bool,
+}
+
+impl Limits {
+    fn of(trackers: &[Tracker]) -> Self {
+        let slow_above = trackers
+            .iter()
+            .filter_map(Tracker::slow_above)
+            .min()
+            .unwrap_or(Duration::MAX);
+        Self {
+            slow_above,
+            slow_above_nanos: u64::try_from(slow_above.as_nanos()).unwrap_or(u64::MAX),
+            needs_now: trackers.iter().any(Tracker::needs_now),
+        }
+    }
 }
 
 impl Machine {
     pub(crate) fn new(config: Config, seed: u64) -> Self {
+        let trackers = trackers(&config);
         Self {
-            trackers: trackers(&config),
+            limits: Limits::of(&trackers),
+            trackers,
             delays: delays(&config),
             config,
             phase: Phase::Closed,
@@ -310,7 +349,7 @@ impl Machine {
     /// Sets how long the open state of `epoch` lasts, if it still does.
     pub(crate) fn set_open_time(&mut self, epoch: u64, time: Duration) {
         if self.epoch == epoch
-            && let Phase::Open { since, until } = &mut self.phase
+            && let Phase::Open { since, until, .. } = &mut self.phase
         {
             *until = *since + time.min(MAX_OPEN_TIME);
         }
@@ -331,6 +370,7 @@ impl Machine {
         }
         std::mem::swap(&mut self.config, &mut prepared.config);
         std::mem::swap(&mut self.trackers, &mut prepared.trackers);
+        self.limits = Limits::of(&self.trackers);
         self.delays = delays(&self.config);
         let transition = match &self.phase {
             Phase::Ramping(_) if self.config.ramp.is_none() => Some(self.ramp_done()),
@@ -344,14 +384,14 @@ impl Machine {
     /// Returns what the handle may decide by itself.
     pub(crate) fn gate(&self) -> Gate {
         let counting = matches!(self.phase, Phase::Closed | Phase::MetricsOnly);
-        let slow_above = self.slow_above();
         Gate {
             epoch: self.epoch,
             entry: self.entry(),
             success_is_idle: counting && self.trackers.iter().all(Tracker::is_idle),
-            timed: slow_above != Duration::MAX && !matches!(self.phase, Phase::Disabled),
-            needs_now: !counting || self.trackers.iter().any(Tracker::needs_now),
-            slow_above,
+            timed: self.limits.slow_above_nanos != u64::MAX
+                && !matches!(self.phase, Phase::Disabled),
+            needs_now: !counting || self.limits.needs_now,
+            slow_above_nanos: self.limits.slow_above_nanos,
         }
     }
 
@@ -389,8 +429,8 @@ impl Machine {
                 _ => 0,
             },
             share: match &self.phase {
-                Phase::Ramping(climb) => f64::from(climb.share) / f64::from(WHOLE),
-                _ => 1.0,
+                Phase::Ramping(climb) => climb.share,
+                _ => WHOLE,
             },
         }
     }
@@ -398,10 +438,6 @@ impl Machine {
     /// Returns the sums of each trip rule.
     pub(crate) fn sums(&self) -> impl ExactSizeIterator<Item = Sums> + '_ {
         self.trackers.iter().map(Tracker::sums)
-    }
-
-    pub(crate) fn open_rule(&self) -> &OpenRule {
-        &self.config.open_time.rule
     }
 
     fn state(&self) -> State {
@@ -424,6 +460,9 @@ impl Machine {
     fn count(&mut self, report: &Report, now: Instant) -> Option<Transition> {
         self.count_without_tripping(report, now);
         let failed = report.verdict.outcome() == Outcome::Failure;
+        if !failed && report.elapsed <= self.limits.slow_above {
+            return None; // a quick success never trips
+        }
         let cause = self
             .trackers
             .iter()
@@ -439,7 +478,7 @@ impl Machine {
 
     /// Counts a probe.
     fn judge(&mut self, failed: bool, report: &Report, now: Instant) -> Option<Transition> {
-        let failed = failed || report.elapsed > self.slow_above();
+        let failed = failed || report.elapsed > self.limits.slow_above;
         let Phase::HalfOpen(probes) = &mut self.phase else {
             return None;
         };
@@ -480,23 +519,34 @@ impl Machine {
         if let Some(requested) = requested {
             time = time.max(requested.min(self.config.open_time.retry_after_max));
         }
-        let ask = match self.config.open_time.rule {
-            OpenRule::Function(_) => Some(OpenContext {
-                attempt: self.attempt,
-                cause,
-                retry_after: requested,
-                opened_at: now,
-            }),
-            _ => None,
-        };
         let phase = Phase::Open {
             since: now,
             until: now + time.min(MAX_OPEN_TIME),
+            requested,
         };
-        Transition {
-            ask,
-            ..self.enter(phase, cause)
-        }
+        self.enter(phase, cause)
+    }
+
+    /// Returns the question that the present open state raises, if its length comes from a function.
+    pub(crate) fn question(&self) -> Option<Question> {
+        let (
+            OpenRule::Function(function),
+            Phase::Open {
+                since, requested, ..
+            },
+        ) = (&self.config.open_time.rule, &self.phase)
+        else {
+            return None;
+        };
+        Some(Question {
+            function: Arc::clone(function),
+            context: OpenContext {
+                attempt: self.attempt,
+                cause: self.cause,
+                retry_after: *requested,
+                opened_at: *since,
+            },
+        })
     }
 
     /// Leaves the half-open state for full traffic, at once or step by step.
@@ -552,17 +602,7 @@ impl Machine {
             to: self.state(),
             cause,
             epoch: self.epoch,
-            ask: None,
         }
-    }
-
-    /// Returns the shortest limit of the slow-call rules; [`Duration::MAX`] if there is none.
-    fn slow_above(&self) -> Duration {
-        self.trackers
-            .iter()
-            .filter_map(Tracker::slow_above)
-            .min()
-            .unwrap_or(Duration::MAX)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The published view of a breaker, readable without a lock.
 
 use crate::MAX_TRIPS;
+use crate::machine::WHOLE;
 use crate::sync::{AtomicU64, fence};
 use crate::window::Sums;
 use dpat_core::Instant;
@@ -194,7 +195,8 @@ pub(crate) struct View {
     pub(crate) retry_at: Option<Instant>,
     pub(crate) attempt: u32,
     pub(crate) probes_in_flight: u32,
-    pub(crate) share: f64,
+    /// In millionths.
+    pub(crate) share: u32,
 }
 
 const HEADER: usize = 5;
@@ -236,7 +238,7 @@ impl Published {
             u64::from(view.attempt) << 32 | u64::from(view.probes_in_flight),
             Relaxed,
         );
-        copy[4].store(view.share.to_bits(), Relaxed);
+        copy[4].store(view.share.into(), Relaxed);
         for (trip, sums) in trips.enumerate() {
             let (counts, weights) = pack(&sums);
             copy[HEADER + 2 * trip].store(counts, Relaxed);
@@ -290,7 +292,7 @@ fn unpack(cells: &[u64; CELLS], rejected_total: u64) -> Snapshot {
         retry_at: (until != Instant::MAX).then_some(until),
         attempt: (cells[3] >> 32) as u32,
         probes_in_flight: cells[3] as u32,
-        share: f64::from_bits(cells[4]),
+        share: share(cells[4] as u32, WHOLE),
         rejected_total,
         trips,
         trip_count,

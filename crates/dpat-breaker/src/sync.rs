@@ -1,14 +1,14 @@
-//! The standard library's primitives, or loom's under `cfg(dpat_loom)`.
+//! The standard library's primitives, or loom's in this crate's models.
 
 #![allow(clippy::disallowed_types)] // the one place where locks may be named
 
-#[cfg(dpat_loom)]
+#[cfg(all(dpat_loom, test))]
 pub(crate) use loom::sync::atomic::{AtomicU64, fence};
-#[cfg(dpat_loom)]
+#[cfg(all(dpat_loom, test))]
 use loom::sync::{Mutex, MutexGuard};
-#[cfg(not(dpat_loom))]
+#[cfg(not(all(dpat_loom, test)))]
 pub(crate) use std::sync::atomic::{AtomicU64, fence};
-#[cfg(not(dpat_loom))]
+#[cfg(not(all(dpat_loom, test)))]
 use std::sync::{Mutex, MutexGuard};
 
 use std::ops::Deref;

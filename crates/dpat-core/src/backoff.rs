@@ -17,7 +17,9 @@ pub enum Jitter {
     Equal,
     /// Uniform in `base..=3 × previous`, capped; ignores the growth.
     Decorrelated,
-    /// Smooth exponential with one-sided spread, as Polly v8's `UseJitter`.
+    /// Smooth exponential with one-sided spread, as Polly v8's `UseJitter`; `base` is about the median first delay.
+    ///
+    /// Grows by the factor of an exponential rule, and doubles under the other rules.
     PollyV2,
 }
 
@@ -28,7 +30,24 @@ enum Growth {
     Exponential { factor: f64 },
 }
 
-/// A validated rule for delays. Saturates for any attempt number.
+/// A validated rule for delays.
+///
+/// All arithmetic saturates: any attempt number, up to `u32::MAX`, gives a delay of at most [`max`](Self::max).
+///
+/// # Examples
+/// ```
+/// use dpat_core::{Backoff, Jitter, SplitMix64};
+/// use std::time::Duration;
+///
+/// const RULE: Backoff = match Backoff::exponential(Duration::from_millis(50), 2.0, Duration::from_secs(5)) {
+///     Ok(rule) => rule.with_jitter(Jitter::Equal),
+///     Err(_) => panic!("the numbers above are valid"),
+/// };
+/// assert_eq!(RULE.nominal(3), Duration::from_millis(400));
+/// let mut delays = RULE.delays();
+/// let first = delays.next_delay(&SplitMix64::new(1));
+/// assert!(first >= Duration::from_millis(25) && first <= Duration::from_millis(50));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
     growth: Growth,
@@ -82,7 +101,11 @@ impl Backoff {
     ///
     /// # Errors
     /// [`BackoffError::MaxBelowBase`].
-    pub fn linear(base: Duration, step: Duration, max: Duration) -> Result<Self, BackoffError> {
+    pub const fn linear(
+        base: Duration,
+        step: Duration,
+        max: Duration,
+    ) -> Result<Self, BackoffError> {
         Self {
             growth: Growth::Linear { step },
             base,
@@ -96,7 +119,11 @@ impl Backoff {
     ///
     /// # Errors
     /// [`BackoffError::Factor`], [`BackoffError::MaxBelowBase`].
-    pub fn exponential(base: Duration, factor: f64, max: Duration) -> Result<Self, BackoffError> {
+    pub const fn exponential(
+        base: Duration,
+        factor: f64,
+        max: Duration,
+    ) -> Result<Self, BackoffError> {
         if !(factor.is_finite() && factor >= 1.0) {
             return Err(BackoffError::Factor);
         }
@@ -122,8 +149,9 @@ impl Backoff {
         self.max
     }
 
-    fn validated(self) -> Result<Self, BackoffError> {
-        if self.max < self.base {
+    const fn validated(self) -> Result<Self, BackoffError> {
+        // `Duration`s cannot be compared in a constant.
+        if self.max.as_nanos() < self.base.as_nanos() {
             Err(BackoffError::MaxBelowBase)
         } else {
             Ok(self)
@@ -173,7 +201,7 @@ fn scaled(duration: Duration, factor: f64) -> Duration {
     Duration::from_nanos((nanos(duration) as f64 * factor) as u64)
 }
 
-/// The delays of one operation. 40 bytes, no allocation.
+/// The delays of one operation, one after the other. Allocates nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Delays {
     backoff: Backoff,
@@ -203,7 +231,7 @@ impl Delays {
         delay
     }
 
-    /// Polly.Contrib.WaitAndRetry's `DecorrelatedJitterBackoffV2`.
+    /// Polly v8, `RetryHelper.DecorrelatedJitterBackoffV2` (also Polly.Contrib.WaitAndRetry).
     fn polly(&mut self, entropy: &(impl Entropy + ?Sized)) -> Duration {
         const P_FACTOR: f64 = 4.0;
         const SCALE: f64 = 1.0 / 1.4;
@@ -213,6 +241,10 @@ impl Delays {
         };
         let t = f64::from(self.retry) + entropy.unit_f64();
         let next = factor.powf(t) * (P_FACTOR * t).sqrt().tanh();
+        // The power overflows after about a thousand retries; ∞ - ∞ would then be no delay at all.
+        if !next.is_finite() {
+            return self.backoff.max;
+        }
         let delay = scaled(self.backoff.base, (next - self.polly).max(0.0) * SCALE);
         self.polly = next;
         delay
@@ -223,3 +255,6 @@ fn between(low: Duration, high: Duration, entropy: &(impl Entropy + ?Sized)) -> 
     let (low, high) = (nanos(low), nanos(high));
     Duration::from_nanos(low + entropy.below((high - low).saturating_add(1)))
 }
+
+#[cfg(test)]
+mod tests;

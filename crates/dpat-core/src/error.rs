@@ -1,10 +1,22 @@
 //! What an error means to whoever must react to it.
 
+mod grpc;
+#[cfg(feature = "http")]
+mod http;
+mod io;
+mod retry_after;
+
+pub use grpc::GrpcCode;
+pub use retry_after::parse_retry_after;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What kind of failure an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Class {
     /// A fault that is expected to pass by itself (a reset connection, a lost packet).
     Transient,
@@ -46,6 +58,8 @@ impl Class {
 
 /// Whether a failed operation may have changed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 pub enum Effect {
     /// The operation surely changed nothing.
     NotDone,
@@ -75,17 +89,23 @@ pub trait Classify {
     }
 }
 
-impl<T: Classify + ?Sized> Classify for &T {
-    fn class(&self) -> Class {
-        (**self).class()
-    }
-    fn effect(&self) -> Effect {
-        (**self).effect()
-    }
-    fn retry_after(&self) -> Option<Duration> {
-        (**self).retry_after()
-    }
-    fn is_safe_to_retry(&self) -> bool {
-        (**self).is_safe_to_retry()
-    }
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<T: Classify + ?Sized> Classify for $pointer {
+            fn class(&self) -> Class {
+                (**self).class()
+            }
+            fn effect(&self) -> Effect {
+                (**self).effect()
+            }
+            fn retry_after(&self) -> Option<Duration> {
+                (**self).retry_after()
+            }
+            fn is_safe_to_retry(&self) -> bool {
+                (**self).is_safe_to_retry()
+            }
+        }
+    )*};
 }
+
+forward!(&T, Box<T>, Arc<T>);

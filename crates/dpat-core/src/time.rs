@@ -1,5 +1,6 @@
 //! Instants, wall-clock readings, and the ports that deliver them.
 
+mod any;
 #[cfg(feature = "test-util")]
 mod manual;
 mod system;
@@ -8,8 +9,9 @@ mod tokio;
 
 #[cfg(feature = "tokio")]
 pub use self::tokio::TokioTime;
+pub use any::{AnySleep, AnyTime};
 #[cfg(feature = "test-util")]
-pub use manual::ManualTime;
+pub use manual::{ManualSleep, ManualTime};
 pub use system::SystemClock;
 
 use std::future::Future;

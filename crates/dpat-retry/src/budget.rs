@@ -161,13 +161,17 @@ impl RetryBudget {
                 Rule::InFlight(InFlight::new(millionths(ratio)?, floor))
             }
         };
-        Ok(Self {
+        Ok(Self::with_rule(rule))
+    }
+
+    fn with_rule(rule: Rule) -> Self {
+        Self {
             inner: Arc::new(Inner {
                 rule,
                 granted: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
             }),
-        })
+        }
     }
 
     /// Makes a [`BudgetLimits::Tokens`] budget.
@@ -202,9 +206,7 @@ impl RetryBudget {
     pub fn process() -> Self {
         static PROCESS: std::sync::OnceLock<RetryBudget> = std::sync::OnceLock::new();
         PROCESS
-            .get_or_init(|| {
-                Self::tokens(500, 0.1).expect("500 tokens and a ratio of 0.1 are within the limits")
-            })
+            .get_or_init(|| Self::with_rule(Rule::Tokens(Tokens::new(500, UNIT / 10))))
             .clone()
     }
 
@@ -239,7 +241,6 @@ impl RetryBudget {
     }
 
     /// Counts a request: the first attempt of an operation. Keep the ticket while the operation runs.
-    #[must_use]
     pub fn request(self, now: Instant) -> RequestTicket {
         match &self.inner.rule {
             Rule::Tokens(_) => {}

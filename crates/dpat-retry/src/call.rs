@@ -1,16 +1,16 @@
 //! The future of a retried operation.
 
-use crate::budget::{ExtraPermit, RequestTicket, RetryBudget};
+use crate::budget::RetryBudget;
 use crate::config::Retry;
-use crate::error::{RetryError, StopReason};
+use crate::error::RetryError;
 use crate::judge::{
     AnyError, ByClass, Judge, PushBack, RetryIf, RetryResultIf, Verdict, WithEffect, WithPushBack,
 };
-use crate::machine::{Attempt, Decision, Failure, FailureKind, Machine, Plan};
+use crate::machine::{Attempt, Failure, Plan};
 use crate::operation::Operation;
 use crate::scope::{self, Surrounding};
-use crate::trace;
-use dpat_core::{Classify, Deadline, Effect, Entropy, Instant, Sleep};
+use crate::session::RetrySession;
+use dpat_core::{Classify, Deadline, Effect, Entropy, Sleep};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -92,9 +92,7 @@ pin_project! {
 
 /// What is known once the operation has started.
 struct Run<E> {
-    machine: Machine,
-    ticket: Option<RequestTicket>,
-    permit: Option<ExtraPermit>,
+    session: RetrySession,
     last: Option<E>,
 }
 
@@ -307,62 +305,74 @@ where
                 StateProj::Done => panic!("`RetryCall` polled after completion"),
             };
 
-            let now = this.time.now();
-            let run = this.run.get_or_insert_with(|| Run {
-                machine: Machine::new(
-                    *this.plan,
-                    now,
-                    this.outer.earlier(scope::deadline()),
-                    *this.inside || scope::surrounding() != Surrounding::Nothing,
-                ),
-                ticket: this.budget.take().map(|budget| budget.request(now)),
-                permit: None,
-                last: None,
-            });
-
-            let step = match next {
-                Next::Begin => match run.machine.begin(now) {
-                    Ok(attempt) => {
-                        if let Some(permit) = &mut run.permit {
-                            permit.sent();
+            // Success is the path that counts: it reads no clock.
+            let (failure, value) = match next {
+                Next::Begin => {
+                    let now = this.time.now();
+                    let run = this.run.get_or_insert_with(|| {
+                        let outer = this.outer.earlier(scope::deadline());
+                        let nested = *this.inside || scope::surrounding() != Surrounding::Nothing;
+                        let session =
+                            RetrySession::new(*this.plan, this.budget.take(), now, outer, nested);
+                        Run {
+                            session,
+                            last: None,
                         }
-                        let future = scope::enter(attempt.deadline(), Surrounding::Retry, || {
-                            this.op.attempt(attempt)
-                        });
-                        this.state.set(State::Running {
-                            attempt: future,
-                            timer: None,
-                            deadline: attempt.deadline(),
-                        });
-                        continue;
+                    });
+                    match run.session.begin(now) {
+                        Ok(attempt) => {
+                            let deadline = attempt.deadline();
+                            let attempt = scope::enter(deadline, Surrounding::Retry, || {
+                                this.op.attempt(attempt)
+                            });
+                            this.state.set(State::Running {
+                                attempt,
+                                timer: None,
+                                deadline,
+                            });
+                            continue;
+                        }
+                        Err(reason) => {
+                            let error = run.session.give_up(now, reason, run.last.take());
+                            this.state.set(State::Done);
+                            *this.run = None;
+                            return Poll::Ready(Err(error));
+                        }
                     }
-                    Err(reason) => Step::Stop(reason, None),
-                },
-                Next::Outcome(outcome) => judge(
-                    run,
-                    outcome,
-                    this.judge,
-                    this.op.is_repeatable(),
-                    now,
-                    this.entropy,
-                ),
-                Next::TimedOut => {
-                    let repeatable = this.op.is_repeatable();
-                    let failure = Failure {
-                        repeatable,
-                        ..Failure::TIMED_OUT
-                    };
-                    decide(run, failure, None, now, this.entropy)
                 }
+                Next::Outcome(outcome) => {
+                    let verdict = this.judge.verdict(&outcome);
+                    match outcome {
+                        Ok(value) if verdict == Verdict::Done => {
+                            this.run.as_ref().inspect(|run| run.session.succeeded());
+                            this.state.set(State::Done);
+                            *this.run = None;
+                            return Poll::Ready(Ok(value));
+                        }
+                        outcome => {
+                            let failure = describe(verdict, &outcome, this.judge);
+                            let (value, error) = match outcome {
+                                Ok(value) => (Some(value), None),
+                                Err(error) => (None, Some(error)),
+                            };
+                            if let Some(run) = this.run.as_mut() {
+                                run.last = error;
+                            }
+                            (failure, value)
+                        }
+                    }
+                }
+                Next::TimedOut => (Failure::timed_out(), None),
             };
 
-            match step {
-                Step::Finish(outcome) => {
-                    this.state.set(State::Done);
-                    *this.run = None;
-                    return Poll::Ready(Ok(outcome));
-                }
-                Step::Wait(delay) => {
+            let now = this.time.now();
+            let run = this
+                .run
+                .as_mut()
+                .expect("an attempt runs only after the session has begun");
+            let failure = failure.repeatable(this.op.is_repeatable());
+            match run.session.failed(now, failure, this.entropy) {
+                Ok(delay) => {
                     // Drops the failed attempt before anybody hears of it.
                     if delay.is_zero() {
                         this.state.set(State::Yielding);
@@ -370,16 +380,21 @@ where
                         let sleep = this.time.sleep_until(now + delay);
                         this.state.set(State::Waiting { sleep });
                     }
-                    run.announce(delay, this.notify);
+                    this.notify.notify(Retrying {
+                        attempt: run.session.attempts(),
+                        delay,
+                        error: run.last.as_ref().filter(|_| !run.session.timed_out()),
+                    });
                     if delay.is_zero() {
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
                 }
-                Step::Stop(reason, value) => {
-                    let error = run.give_up(reason, now);
+                Err(reason) => {
+                    let error = run.session.give_up(now, reason, run.last.take());
                     this.state.set(State::Done);
                     *this.run = None;
+                    // An `Ok` that the judge wanted retried is the answer when there are no more retries.
                     return Poll::Ready(value.ok_or(error));
                 }
             }
@@ -398,7 +413,7 @@ where
             .field("budget", &self.budget)
             .field(
                 "attempts",
-                &self.run.as_ref().map_or(0, |run| run.machine.attempts()),
+                &self.run.as_ref().map_or(0, |run| run.session.attempts()),
             )
             .finish_non_exhaustive()
     }
@@ -411,107 +426,15 @@ enum Next<T, E> {
     TimedOut,
 }
 
-/// What the machine answers.
-enum Step<T> {
-    Finish(T),
-    Wait(Duration),
-    /// An `Ok` that the judge wanted retried is the answer when there are no more retries.
-    Stop(StopReason, Option<T>),
-}
-
-impl<E> Run<E> {
-    fn announce(&self, delay: Duration, notify: &mut impl Notify<E>) {
-        let attempt = self.machine.attempts();
-        trace::retrying(attempt, delay);
-        let error = self.last.as_ref().filter(|_| !self.machine.timed_out());
-        notify.notify(Retrying {
-            attempt,
-            delay,
-            error,
-        });
-    }
-
-    fn give_up(&mut self, reason: StopReason, now: Instant) -> RetryError<E> {
-        trace::stopped(self.machine.attempts(), reason);
-        RetryError {
-            reason,
-            attempts: self.machine.attempts(),
-            elapsed: self.machine.elapsed(now),
-            effect: self.machine.effect(),
-            timed_out: self.machine.timed_out(),
-            last: self.last.take(),
-        }
-    }
-}
-
-fn judge<T, E>(
-    run: &mut Run<E>,
-    outcome: Result<T, E>,
-    judge: &impl Judge<T, E>,
-    repeatable: bool,
-    now: Instant,
-    entropy: &impl Entropy,
-) -> Step<T> {
-    let kind = match judge.verdict(&outcome) {
-        Verdict::Done => {
-            if let Some(ticket) = &run.ticket {
-                ticket.budget().success();
-            }
-            None
-        }
-        Verdict::Retry => Some(FailureKind::Retryable),
-        Verdict::Stop => Some(FailureKind::Final),
+/// Describes an outcome that is not what the caller wants. An error that a judge takes for done is final.
+fn describe<T, E>(verdict: Verdict, outcome: &Result<T, E>, judge: &impl Judge<T, E>) -> Failure {
+    let failure = match verdict {
+        Verdict::Retry => Failure::retryable(),
+        Verdict::Done | Verdict::Stop => Failure::permanent(),
     };
-    let failure = kind.map(|kind| Failure {
-        kind,
-        effect: judge.effect(&outcome),
-        push_back: judge.push_back(&outcome),
-        repeatable,
-    });
-    match (failure, outcome) {
-        (None, Ok(value)) => Step::Finish(value),
-        (Some(failure), Ok(value)) => {
-            run.last = None;
-            decide(run, failure, Some(value), now, entropy)
-        }
-        (failure, Err(error)) => {
-            run.last = Some(error);
-            // An error that a judge calls done is final.
-            let failure = failure.unwrap_or(Failure {
-                kind: FailureKind::Final,
-                effect: Effect::Unknown,
-                push_back: PushBack::None,
-                repeatable,
-            });
-            decide(run, failure, None, now, entropy)
-        }
-    }
-}
-
-fn decide<T, E>(
-    run: &mut Run<E>,
-    failure: Failure,
-    value: Option<T>,
-    now: Instant,
-    entropy: &impl Entropy,
-) -> Step<T> {
-    // The permit of the attempt that failed; one in flight ends here, before the next is asked for.
-    run.permit = None;
-    let ticket = &run.ticket;
-    if let (Some(ticket), true) = (ticket, failure.kind != FailureKind::Final) {
-        ticket.budget().failure();
-    }
-    let decision = run.machine.failed(now, failure, entropy, || match ticket {
-        Some(ticket) => ticket.budget().try_extra(now).map(Some),
-        None => Some(None),
-    });
-    match decision {
-        Decision::RetryAfter(delay, permit) => {
-            run.permit = permit;
-            Step::Wait(delay)
-        }
-        Decision::Stop(reason) => Step::Stop(reason, value),
-    }
+    failure
+        .effect(judge.effect(outcome))
+        .push_back(judge.push_back(outcome))
 }
 
 /// Waits for `deadline`; the timer is made at the first wait, so that an attempt that is ready at once has none.

@@ -61,7 +61,6 @@ impl Default for Retry {
 
 impl Retry {
     /// Starts from the defaults.
-    #[must_use]
     pub fn builder() -> RetryBuilder {
         RetryBuilder {
             plan: Plan::DEFAULT,

@@ -6,7 +6,7 @@ mod hedge;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use hedge::{ATTEMPTS_MAX, DELAYS_MAX, Delays as HedgeDelays, HedgeMachine, HedgePlan};
+pub(crate) use hedge::{ATTEMPTS_MAX, DELAYS_MAX, HedgeDelays, HedgeMachine, HedgePlan};
 
 use crate::config::Nested;
 use crate::error::StopReason;
@@ -68,7 +68,8 @@ impl Attempt {
 
 /// How an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
+#[must_use]
+pub struct Failure {
     pub(crate) kind: FailureKind,
     pub(crate) effect: Effect,
     pub(crate) push_back: PushBack,
@@ -84,12 +85,46 @@ pub(crate) enum FailureKind {
 }
 
 impl Failure {
-    pub(crate) const TIMED_OUT: Self = Self {
-        kind: FailureKind::TimedOut,
-        effect: Effect::Unknown,
-        push_back: PushBack::None,
-        repeatable: true,
-    };
+    /// A failure that another attempt may cure, and that may have taken effect.
+    pub const fn retryable() -> Self {
+        Self::of(FailureKind::Retryable)
+    }
+
+    /// A failure that no attempt will cure, and that may have taken effect.
+    pub const fn permanent() -> Self {
+        Self::of(FailureKind::Final)
+    }
+
+    /// An attempt that was cut off; it may have taken effect.
+    pub const fn timed_out() -> Self {
+        Self::of(FailureKind::TimedOut)
+    }
+
+    const fn of(kind: FailureKind) -> Self {
+        Self {
+            kind,
+            effect: Effect::Unknown,
+            push_back: PushBack::None,
+            repeatable: true,
+        }
+    }
+
+    /// Says whether the attempt surely changed nothing.
+    pub const fn effect(mut self, effect: Effect) -> Self {
+        self.effect = effect;
+        self
+    }
+
+    /// Says what the other side asked for.
+    pub const fn push_back(mut self, push_back: PushBack) -> Self {
+        self.push_back = push_back;
+        self
+    }
+
+    pub(crate) const fn repeatable(mut self, repeatable: bool) -> Self {
+        self.repeatable = repeatable;
+        self
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

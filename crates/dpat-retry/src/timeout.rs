@@ -5,6 +5,7 @@ use crate::error::TimedOut;
 use crate::scope;
 use dpat_core::{Deadline, Instant, Sleep};
 use pin_project_lite::pin_project;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -49,7 +50,6 @@ pin_project! {
     ///
     /// # Cancel safety
     /// Dropping it drops the inner future.
-    #[derive(Debug)]
     #[must_use = "futures do nothing unless awaited"]
     pub struct Timeout<F, S>
     where
@@ -96,5 +96,13 @@ impl<F: Future, S: Sleep> Future for Timeout<F, S> {
             limit,
             started: !(is_first && limit.is_zero()),
         }))
+    }
+}
+
+impl<F, S: Sleep> fmt::Debug for Timeout<F, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeout")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
     }
 }

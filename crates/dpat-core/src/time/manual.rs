@@ -1,22 +1,34 @@
 //! Virtual time.
 
 use super::{Clock, Instant, Sleep, Wall};
+use crate::sync::Mutex;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-#[allow(clippy::disallowed_types)]
-// test time only; never on a hot path, never held across a wake
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// A clock that stands still until it is told to advance.
 ///
-/// Clones share the same time. [`ManualTime::advance`] wakes the sleepers that are due, in order of their time and
-/// then of their arrival.
+/// Clones share the same time. Advancing wakes the sleepers that are due, in order of their time and then of their
+/// first poll. [`advance`](Self::advance) over several sleepers shows all of them the final time; to stop at each,
+/// call [`advance_to_next_wake`](Self::advance_to_next_wake).
+///
+/// # Examples
+/// ```
+/// use dpat_core::{Clock, ManualTime, Sleep};
+/// use std::time::Duration;
+///
+/// let time = ManualTime::new();
+/// let start = time.now();
+/// let sleep = time.sleep(Duration::from_secs(60));
+/// time.advance(Duration::from_secs(60));
+/// assert_eq!(time.now().since(start), Duration::from_secs(60));
+/// # drop(sleep);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ManualTime {
-    #[allow(clippy::disallowed_types)]
     state: Arc<Mutex<State>>,
 }
 
@@ -37,7 +49,6 @@ impl Default for ManualTime {
 impl ManualTime {
     /// Starts one hour after the origin, on 2020-01-01T00:00:00Z.
     #[must_use]
-    #[allow(clippy::disallowed_types)]
     pub fn new() -> Self {
         Self {
             state: Arc::new(Mutex::new(State {
@@ -49,34 +60,33 @@ impl ManualTime {
         }
     }
 
-    #[allow(clippy::disallowed_types)]
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Moves both clocks forward and wakes whoever is due.
     pub fn advance(&self, duration: Duration) {
-        let target = self.lock().now + duration;
+        let target = self.state.with(|state| state.now + duration);
         self.advance_to(target);
     }
 
     /// Moves both clocks to `target`, if it is later than now, and wakes whoever is due.
     pub fn advance_to(&self, target: Instant) {
-        let due = {
-            let mut state = self.lock();
+        let due = self.state.with(|state| {
             let step = target.since(state.now);
             state.now = state.now + step;
             state.wall = state.wall + step;
-            let after = (state.now + Duration::from_nanos(1), 0);
-            let later = state.sleepers.split_off(&after);
-            std::mem::replace(&mut state.sleepers, later)
-        };
-        for waker in due.into_values() {
-            waker.wake();
-        }
+            let mut due = Vec::new();
+            while let Some(first) = state.sleepers.first_entry() {
+                if first.key().0 > state.now {
+                    break;
+                }
+                due.push(first.remove());
+            }
+            due
+        });
+        // Outside the lock: a waker may run anything.
+        due.into_iter().for_each(Waker::wake);
     }
 
     /// Moves to the earliest sleeper and wakes it; false if nobody sleeps.
+    #[allow(clippy::must_use_candidate)] // also called for its effect
     pub fn advance_to_next_wake(&self) -> bool {
         let Some(next) = self.next_wake() else {
             return false;
@@ -87,28 +97,29 @@ impl ManualTime {
 
     /// Sets the wall clock alone, also backwards.
     pub fn set_wall(&self, wall: Wall) {
-        self.lock().wall = wall;
+        self.state.with(|state| state.wall = wall);
     }
 
     /// Returns the time of the earliest sleeper.
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
-        self.lock().sleepers.keys().next().map(|(at, _)| *at)
+        self.state
+            .with(|state| state.sleepers.keys().next().map(|(at, _)| *at))
     }
 
     /// Returns how many sleepers wait.
     #[must_use]
     pub fn sleepers(&self) -> usize {
-        self.lock().sleepers.len()
+        self.state.with(|state| state.sleepers.len())
     }
 }
 
 impl Clock for ManualTime {
     fn now(&self) -> Instant {
-        self.lock().now
+        self.state.with(|state| state.now)
     }
     fn wall(&self) -> Wall {
-        self.lock().wall
+        self.state.with(|state| state.wall)
     }
 }
 
@@ -124,6 +135,8 @@ impl Sleep for ManualTime {
 }
 
 /// The future of a [`ManualTime`] sleep.
+///
+/// It takes its place in line at its first poll. Dropping it gives the place up.
 #[derive(Debug)]
 pub struct ManualSleep {
     time: ManualTime,
@@ -135,27 +148,31 @@ impl Future for ManualSleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let time = self.time.clone();
-        let mut state = time.lock();
-        if state.now >= self.at {
-            if let Some(id) = self.id.take() {
-                state.sleepers.remove(&(self.at, id));
+        let waker = cx.waker().clone();
+        let this = &mut *self;
+        // The replaced waker is dropped outside the lock: its destructor may drop other sleeps.
+        let (polled, _replaced) = this.time.state.with(|state| {
+            if state.now >= this.at {
+                let place = this.id.take().map(|id| (this.at, id));
+                let own = place.and_then(|place| state.sleepers.remove(&place));
+                return (Poll::Ready(()), own);
             }
-            return Poll::Ready(());
-        }
-        let id = *self.id.get_or_insert_with(|| {
-            state.next_id += 1;
-            state.next_id
+            let id = *this.id.get_or_insert_with(|| {
+                state.next_id += 1;
+                state.next_id
+            });
+            (Poll::Pending, state.sleepers.insert((this.at, id), waker))
         });
-        state.sleepers.insert((self.at, id), cx.waker().clone());
-        Poll::Pending
+        polled
     }
 }
 
 impl Drop for ManualSleep {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.time.lock().sleepers.remove(&(self.at, id));
+            let place = (self.at, id);
+            // Bound, so that the waker is dropped outside the lock.
+            let _waker = self.time.state.with(|state| state.sleepers.remove(&place));
         }
     }
 }

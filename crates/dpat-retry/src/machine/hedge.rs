@@ -12,12 +12,12 @@ pub(crate) const DELAYS_MAX: usize = 7;
 
 /// The waits between attempts: as many as given, the last one repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Delays {
+pub(crate) struct HedgeDelays {
     pub(crate) list: [Duration; DELAYS_MAX],
     pub(crate) given: usize,
 }
 
-impl Delays {
+impl HedgeDelays {
     pub(crate) const fn fixed(delay: Duration) -> Self {
         Self {
             list: [delay; DELAYS_MAX],
@@ -36,7 +36,7 @@ impl Delays {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct HedgePlan {
     pub(crate) attempts: u32,
-    pub(crate) delays: Delays,
+    pub(crate) delays: HedgeDelays,
     pub(crate) on_failure: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) push_back_max: Duration,

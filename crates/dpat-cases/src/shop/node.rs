@@ -1,0 +1,283 @@
+//! One service with its shell: in a thread of this process, or as a process of its own.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use dpat_core::{Backoff, BackoffError, Entropy, Jitter, SplitMix64, Wall};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::config::{Config, Pattern};
+use super::idempotency::Memory;
+use super::policy::Policy;
+use super::service::gateway::Gateway;
+use super::service::inventory::Inventory;
+use super::service::order::{OrderConfig, OrderService};
+use super::service::payment::Payment;
+use super::service::ports::{Env, Peer, Service, StoreError};
+use super::service::shipping::Shipping;
+use super::shell::http::{HttpTransport, ServeError, Server};
+use super::shell::redb::{self, RedbStore};
+use super::shell::time::RunTime;
+use super::workflow::FlowConfig;
+
+/// Everything that a node must know to start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeConfig {
+    /// Which service.
+    pub peer: Peer,
+    /// Where all services listen.
+    pub ports: BTreeMap<Peer, u16>,
+    /// The file of the store.
+    pub store: PathBuf,
+    /// Start of the run by the wall clock, in nanoseconds since 1970.
+    pub epoch_ns: u64,
+    /// Counts the starts of this service, from 0.
+    pub incarnation: u32,
+    /// The run.
+    pub run: Config,
+}
+
+/// A node that could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The store does not open.
+    #[error("{peer}: {source}")]
+    Store {
+        /// Which service.
+        peer: Peer,
+        /// Why.
+        source: StoreError,
+    },
+    /// The server stopped.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The machine refuses a thread, a process or a runtime.
+    #[error("{peer}: cannot start: {source}")]
+    Start {
+        /// Which service.
+        peer: Peer,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A constant of this program is wrong.
+    #[error("backoff: {0}")]
+    Backoff(#[from] BackoffError),
+}
+
+/// What the services of this process touch.
+#[derive(Clone, Debug)]
+struct NodeEnv {
+    time: RunTime,
+    transport: Policy<HttpTransport>,
+    store: RedbStore,
+    entropy: Arc<SplitMix64>,
+}
+
+impl Env for NodeEnv {
+    type Time = RunTime;
+    type Transport = Policy<HttpTransport>;
+    type Store = RedbStore;
+
+    fn time(&self) -> &RunTime {
+        &self.time
+    }
+    fn transport(&self) -> &Policy<HttpTransport> {
+        &self.transport
+    }
+    fn store(&self) -> &RedbStore {
+        &self.store
+    }
+    fn entropy(&self) -> &dyn Entropy {
+        &*self.entropy
+    }
+    async fn at_point(&self, _point: &'static str, _order_id: &str) {}
+}
+
+/// Runs a node on the current thread until `stop` resolves or it breaks.
+///
+/// Setting `severed` before `stop` makes it a kill: nothing reaches the store any more, and connections are closed
+/// in whatever state they are.
+///
+/// # Errors
+/// [`NodeError`].
+pub fn run(
+    config: NodeConfig,
+    prometheus: Option<PrometheusHandle>,
+    severed: Arc<AtomicBool>,
+    stop: impl Future<Output = ()>,
+) -> Result<(), NodeError> {
+    let peer = config.peer;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| NodeError::Start { peer, source })?;
+    let store_error = |source| NodeError::Store { peer, source };
+    let (store, owner) = redb::open(&config.store, Arc::clone(&severed)).map_err(store_error)?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = serve(config, prometheus, store) => result,
+            () = stop => Ok(()),
+        }
+    });
+    // Closes every socket and drops every task, and with them the last handles to the store.
+    drop(runtime);
+    let closed = owner.join().map_err(store_error);
+    if severed.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    result.and(closed)
+}
+
+async fn serve(
+    config: NodeConfig,
+    prometheus: Option<PrometheusHandle>,
+    store: RedbStore,
+) -> Result<(), NodeError> {
+    let time = RunTime::since(Wall::from_nanos(config.epoch_ns));
+    let label = format!("{}#{}", config.peer, config.incarnation);
+    let env = NodeEnv {
+        time,
+        transport: Policy::new(HttpTransport::new(config.ports.clone(), time)),
+        store,
+        entropy: Arc::new(SplitMix64::stream(config.run.seed, &label)),
+    };
+    let shell = Shell {
+        config: &config,
+        time,
+        prometheus,
+    };
+    match config.peer {
+        Peer::Gateway => shell.serve(Gateway::new(env)).await,
+        Peer::Order => {
+            let order = order_config(&config.run)?;
+            shell.serve(OrderService::new(env, order)).await
+        }
+        Peer::Inventory => shell.serve(Inventory::new(env)).await,
+        Peer::Payment => {
+            let memory = if config.run.uses(Pattern::Idempotency) {
+                Memory::On
+            } else {
+                Memory::Off
+            };
+            shell.serve(Payment::new(env, memory)).await
+        }
+        Peer::Shipping => shell.serve(Shipping::new(env)).await,
+    }
+}
+
+struct Shell<'c> {
+    config: &'c NodeConfig,
+    time: RunTime,
+    prometheus: Option<PrometheusHandle>,
+}
+
+impl Shell<'_> {
+    async fn serve(self, service: impl Service) -> Result<(), NodeError> {
+        let peer = self.config.peer;
+        let server = Server {
+            peer,
+            port: self.config.ports.get(&peer).copied().unwrap_or(0),
+            service,
+            time: self.time,
+            prometheus: self.prometheus,
+        };
+        Ok(server.run().await?)
+    }
+}
+
+fn order_config(run: &Config) -> Result<OrderConfig, BackoffError> {
+    let redrive = Backoff::exponential(Duration::from_millis(50), 2.0, Duration::from_secs(1))?
+        .with_jitter(Jitter::Equal);
+    Ok(OrderConfig {
+        flow: FlowConfig {
+            patience: Duration::from_secs(60),
+            call_timeout: Duration::from_secs(2),
+            redrive,
+            persistent: run.uses(Pattern::Retry),
+            outbox: run.uses(Pattern::Outbox),
+        },
+        concurrency: 512,
+        backlog_max: 100_000,
+        relay_backoff: redrive,
+        relay_timeout: Duration::from_secs(2),
+    })
+}
+
+/// A node in a thread of this process.
+#[derive(Debug)]
+pub struct LocalNode {
+    thread: JoinHandle<Result<(), NodeError>>,
+    stop: oneshot::Sender<()>,
+    severed: Arc<AtomicBool>,
+}
+
+impl LocalNode {
+    /// Starts a node.
+    ///
+    /// # Errors
+    /// [`NodeError::Start`].
+    pub fn start(
+        config: NodeConfig,
+        prometheus: Option<PrometheusHandle>,
+    ) -> Result<Self, NodeError> {
+        let peer = config.peer;
+        let severed = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name(peer.name().to_owned())
+            .spawn({
+                let severed = Arc::clone(&severed);
+                move || {
+                    run(config, prometheus, severed, async {
+                        // A dropped handle stops the node too.
+                        let _ = stopped.await;
+                    })
+                }
+            })
+            .map_err(|source| NodeError::Start { peer, source })?;
+        Ok(Self {
+            thread,
+            stop,
+            severed,
+        })
+    }
+
+    /// Says whether the node has stopped by itself.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Kills the node: its tasks, its sockets, and its store without a clean close.
+    pub async fn kill(self) {
+        self.severed.store(true, Ordering::Release);
+        // Its own fault if it stopped before.
+        let _: Result<(), NodeError> = self.end().await;
+    }
+
+    /// Stops the node and closes its store.
+    ///
+    /// # Errors
+    /// Whatever stopped it earlier.
+    pub async fn stop(self) -> Result<(), NodeError> {
+        self.end().await
+    }
+
+    async fn end(self) -> Result<(), NodeError> {
+        let Self { thread, stop, .. } = self;
+        drop(stop);
+        // Joining blocks, shortly.
+        match tokio::task::spawn_blocking(move || thread.join()).await {
+            Ok(Ok(result)) => result,
+            // A panic has been printed by its thread.
+            _ => Ok(()),
+        }
+    }
+}

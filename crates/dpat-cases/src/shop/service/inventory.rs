@@ -1,0 +1,124 @@
+//! Keeps the stock.
+
+use core::future::pending;
+
+use dpat_core::Deadline;
+use serde::{Deserialize, Serialize};
+
+use super::ports::{
+    CallError, Env, Gauges, Read, Reply, Request, Service, Step, Store, StoreError, Table, Write,
+    decode, encode,
+};
+use super::{bad_body, unavailable};
+use crate::shop::domain::{Item, Reason, opening_stock};
+use crate::shop::idempotency::{self, Memory};
+
+/// Units on hand: `sku` → count. A missing row is the opening stock.
+pub const STOCK: Table = Table("stock");
+/// What is set aside or sold: `order_id` → items.
+pub const HOLDS: Table = Table("holds");
+
+/// What is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+struct Body {
+    items: Vec<Item>,
+}
+
+/// The inventory service.
+#[derive(Clone, Debug)]
+pub struct Inventory<E> {
+    env: E,
+}
+
+impl<E: Env> Inventory<E> {
+    /// Makes an inventory service.
+    pub fn new(env: E) -> Self {
+        Self { env }
+    }
+
+    async fn reserve(&self, request: Request) -> Result<Reply, CallError> {
+        let body: Body = serde_json::from_slice(&request.body).map_err(|_| bad_body())?;
+        self.env
+            .store()
+            .transact(move |tx| {
+                idempotency::once(tx, Memory::On, &request.order_id, "reserve", |tx| {
+                    take(tx, &request.order_id, &body.items)
+                })
+            })
+            .await
+            .map_err(|error| unavailable(&error))
+    }
+
+    async fn release(&self, request: Request) -> Result<Reply, CallError> {
+        self.env
+            .store()
+            .transact(move |tx| {
+                idempotency::cancel(tx, &request.order_id, "reserve", |tx| {
+                    give_back(tx, &request.order_id)
+                })
+            })
+            .await
+            .map_err(|error| unavailable(&error))
+    }
+}
+
+/// Returns how many units of an SKU are on hand.
+///
+/// # Errors
+/// Whatever the store reports.
+pub fn on_hand(tx: &(impl Read + ?Sized), sku: &str) -> Result<u64, StoreError> {
+    match tx.get(STOCK, sku)? {
+        Some(row) => decode(STOCK, &row),
+        None => Ok(opening_stock(sku)),
+    }
+}
+
+fn take(tx: &mut dyn Write, order_id: &str, items: &[Item]) -> Result<Reply, StoreError> {
+    // One SKU may stand on several lines: add up before looking.
+    let mut wanted = std::collections::BTreeMap::<&str, u64>::new();
+    for item in items {
+        *wanted.entry(&item.sku).or_default() += u64::from(item.quantity);
+    }
+    let mut left = Vec::with_capacity(wanted.len());
+    for (sku, quantity) in wanted {
+        match on_hand(tx, sku)?.checked_sub(quantity) {
+            Some(rest) => left.push((sku, rest)),
+            None => return Ok(Reply::Refused(Reason::OutOfStock)),
+        }
+    }
+    for (sku, rest) in left {
+        tx.put(STOCK, sku, &encode(&rest)?)?;
+    }
+    tx.put(HOLDS, order_id, &encode(&items)?)?;
+    Ok(Reply::Done)
+}
+
+fn give_back(tx: &mut dyn Write, order_id: &str) -> Result<(), StoreError> {
+    let Some(row) = tx.get(HOLDS, order_id)? else {
+        return Ok(());
+    };
+    let items: Vec<Item> = decode(HOLDS, &row)?;
+    for item in items {
+        let units = on_hand(tx, &item.sku)?.saturating_add(u64::from(item.quantity));
+        tx.put(STOCK, &item.sku, &encode(&units)?)?;
+    }
+    tx.remove(HOLDS, order_id)
+}
+
+impl<E: Env> Service for Inventory<E> {
+    async fn handle(&self, request: Request, _deadline: Deadline) -> Result<Reply, CallError> {
+        match request.step {
+            Step::Reserve => self.reserve(request).await,
+            Step::Release => self.release(request).await,
+            _ => Ok(Reply::NotFound),
+        }
+    }
+
+    async fn run(&self) -> Result<(), StoreError> {
+        pending().await
+    }
+
+    fn gauges(&self) -> Gauges {
+        Gauges::default()
+    }
+}

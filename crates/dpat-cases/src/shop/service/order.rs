@@ -1,0 +1,214 @@
+//! Keeps orders and drives each of them to its end.
+
+use core::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dpat_core::{Backoff, Class, Clock, Deadline};
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+
+use super::ports::{
+    CallError, Env, Gauges, Reply, Request, Service, Step, Store, StoreError, decode, encode,
+};
+use super::{bad_body, unavailable};
+use crate::shop::domain::{Order, OrderRecord, State};
+use crate::shop::outbox::Relay;
+use crate::shop::work::WorkQueue;
+use crate::shop::workflow::{self, FlowConfig, OPEN, ORDERS, micros};
+
+/// How the order service works.
+#[derive(Clone, Copy, Debug)]
+pub struct OrderConfig {
+    /// The flow of one order.
+    pub flow: FlowConfig,
+    /// How many orders are worked on at once.
+    pub concurrency: usize,
+    /// How many orders may wait; beyond that new ones are turned away.
+    pub backlog_max: usize,
+    /// How the relay waits between tries.
+    pub relay_backoff: Backoff,
+    /// How long one delivery may take.
+    pub relay_timeout: Duration,
+}
+
+/// The order service.
+#[derive(Clone, Debug)]
+pub struct OrderService<E> {
+    env: E,
+    config: OrderConfig,
+    queue: WorkQueue<OrderRecord>,
+    relay: Relay<E>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    accepted: AtomicU64,
+    completed: AtomicU64,
+    compensated: AtomicU64,
+}
+
+impl<E: Env> OrderService<E> {
+    /// Makes an order service.
+    pub fn new(env: E, config: OrderConfig) -> Self {
+        Self {
+            queue: WorkQueue::default(),
+            relay: Relay::new(env.clone(), config.relay_backoff, config.relay_timeout),
+            counts: Arc::default(),
+            env,
+            config,
+        }
+    }
+
+    async fn accept(&self, request: Request) -> Result<Reply, CallError> {
+        if self.queue.len() >= self.config.backlog_max {
+            return Err(
+                CallError::not_done(Class::Overloaded, "too many orders wait")
+                    .with_retry_after(Some(Duration::from_secs(1))),
+            );
+        }
+        let order: Order = serde_json::from_slice(&request.body).map_err(|_| bad_body())?;
+        let mut record = OrderRecord {
+            fingerprint: order.fingerprint(),
+            order,
+            state: State::Accepted,
+            reason: None,
+            charge_tried: false,
+            history: Vec::with_capacity(4),
+        };
+        record.enter(State::Accepted, micros(self.env.time().now()));
+        let fingerprint = record.fingerprint;
+        let outcome = self
+            .env
+            .store()
+            .transact(move |tx| {
+                let order_id = &record.order.order_id;
+                if let Some(row) = tx.get(ORDERS, order_id)? {
+                    let known: OrderRecord = decode(ORDERS, &row)?;
+                    return Ok(Err(known.fingerprint));
+                }
+                tx.put(ORDERS, order_id, &encode(&record)?)?;
+                tx.put(OPEN, order_id, b"")?;
+                Ok(Ok(record))
+            })
+            .await
+            .map_err(|error| unavailable(&error))?;
+        match outcome {
+            Ok(record) => {
+                self.enqueue(record);
+                Ok(Reply::Accepted)
+            }
+            Err(known) if known == fingerprint => Ok(Reply::Accepted),
+            Err(_) => Ok(Reply::Conflict),
+        }
+    }
+
+    fn enqueue(&self, record: OrderRecord) {
+        self.counts.accepted.fetch_add(1, Ordering::Relaxed);
+        self.queue.push(record);
+    }
+
+    fn status(&self, order_id: &str) -> Result<Reply, CallError> {
+        let row = self
+            .env
+            .store()
+            .read(|tx| tx.get(ORDERS, order_id))
+            .map_err(|error| unavailable(&error))?;
+        let Some(row) = row else {
+            return Ok(Reply::NotFound);
+        };
+        let record: OrderRecord = decode(ORDERS, &row).map_err(|error| unavailable(&error))?;
+        let document = serde_json::json!({
+            "order_id": record.order.order_id,
+            "state": record.state,
+            "reason": record.reason,
+            "history": record.history,
+        });
+        Ok(Reply::Document(document.to_string().into()))
+    }
+
+    async fn drive(&self, record: OrderRecord) -> Result<(), StoreError> {
+        let finished = workflow::drive(&self.env, &self.config.flow, record).await?;
+        let counter = match finished.state {
+            State::Completed => &self.counts.completed,
+            _ => &self.counts.compensated,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if let Some(event) = finished.event {
+            if self.config.flow.outbox {
+                self.relay.notify(event);
+            } else {
+                // The dual write that an outbox replaces: whatever happens here, nobody will tell shipping again.
+                let _arrived: bool = self.relay.send(&event).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn work(&self) -> Result<(), StoreError> {
+        let failed = self
+            .queue
+            .stream()
+            .map(|record| self.drive(record))
+            .buffer_unordered(self.config.concurrency)
+            .filter_map(|result| core::future::ready(result.err()));
+        match core::pin::pin!(failed).next().await {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<E: Env> Service for OrderService<E> {
+    async fn handle(&self, request: Request, _deadline: Deadline) -> Result<Reply, CallError> {
+        match request.step {
+            Step::Accept => self.accept(request).await,
+            Step::Status => self.status(&request.order_id),
+            _ => Ok(Reply::NotFound),
+        }
+    }
+
+    fn resume(&self) -> Result<(), StoreError> {
+        let records = self.env.store().read(|tx| {
+            let mut ids = Vec::new();
+            tx.scan(OPEN, "", &mut |id, _| {
+                ids.push(id.to_owned());
+                true
+            })?;
+            let mut records = Vec::with_capacity(ids.len());
+            for id in ids {
+                if let Some(row) = tx.get(ORDERS, &id)? {
+                    records.push(decode::<OrderRecord>(ORDERS, &row)?);
+                }
+            }
+            Ok(records)
+        })?;
+        for record in records {
+            self.enqueue(record);
+        }
+        self.relay.resume()
+    }
+
+    async fn run(&self) -> Result<(), StoreError> {
+        let work = core::pin::pin!(self.work());
+        let relay = core::pin::pin!(self.relay.run());
+        match select(work, relay).await {
+            Either::Left((result, _)) | Either::Right((result, _)) => result,
+        }
+    }
+
+    fn gauges(&self) -> Gauges {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let accepted = read(&self.counts.accepted);
+        let completed = read(&self.counts.completed);
+        let compensated = read(&self.counts.compensated);
+        Gauges {
+            accepted,
+            completed,
+            compensated,
+            open: accepted.saturating_sub(completed + compensated),
+            outbox: self.relay.waiting(),
+        }
+    }
+}

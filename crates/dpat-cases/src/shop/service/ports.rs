@@ -1,0 +1,386 @@
+//! What the services need from the outside, and nothing else.
+
+use core::future::Future;
+use core::time::Duration;
+use std::fmt;
+
+use bytes::Bytes;
+use dpat_core::{Class, Classify, Deadline, Effect, Entropy, Sleep};
+use serde::{Deserialize, Serialize};
+
+use crate::shop::domain::Reason;
+
+/// A service of the shop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Peer {
+    /// The front door.
+    Gateway,
+    /// Keeps orders and drives them.
+    Order,
+    /// Keeps the stock.
+    Inventory,
+    /// Keeps the money.
+    Payment,
+    /// Ships what is paid for.
+    Shipping,
+}
+
+impl Peer {
+    /// Every service, in the order in which they are started.
+    pub const ALL: [Self; 5] = [
+        Self::Inventory,
+        Self::Payment,
+        Self::Shipping,
+        Self::Order,
+        Self::Gateway,
+    ];
+
+    /// Returns the name used in scripts, labels and files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Order => "order",
+            Self::Inventory => "inventory",
+            Self::Payment => "payment",
+            Self::Shipping => "shipping",
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a caller asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Take an order.
+    Accept,
+    /// Tell where an order stands.
+    Status,
+    /// Set goods aside.
+    Reserve,
+    /// Give them back.
+    Release,
+    /// Take money.
+    Charge,
+    /// Give it back.
+    Void,
+    /// Ship a paid order.
+    Ship,
+}
+
+impl Step {
+    /// Every step.
+    pub const ALL: [Self; 7] = [
+        Self::Accept,
+        Self::Status,
+        Self::Reserve,
+        Self::Release,
+        Self::Charge,
+        Self::Void,
+        Self::Ship,
+    ];
+
+    /// Returns the name used in paths and scripts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::Status => "status",
+            Self::Reserve => "reserve",
+            Self::Release => "release",
+            Self::Charge => "charge",
+            Self::Void => "void",
+            Self::Ship => "ship",
+        }
+    }
+
+    /// Finds a step by its name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.name() == name)
+    }
+}
+
+/// One call to another service.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What is asked for.
+    pub step: Step,
+    /// For which order.
+    pub order_id: String,
+    /// Counts the sendings of this call, from 0.
+    pub attempt: u32,
+    /// JSON.
+    pub body: Bytes,
+}
+
+impl Request {
+    /// Makes the first sending of a call.
+    #[must_use]
+    pub fn new(step: Step, order_id: &str, body: Bytes) -> Self {
+        Self {
+            step,
+            order_id: order_id.to_owned(),
+            attempt: 0,
+            body,
+        }
+    }
+}
+
+/// What a service answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Done, now or earlier.
+    Done,
+    /// The order is durable and will be worked on.
+    Accepted,
+    /// The business refuses; asking again changes nothing.
+    Refused(Reason),
+    /// The same id with another body is known.
+    Conflict,
+    /// No such order.
+    NotFound,
+    /// The request itself is wrong.
+    Invalid(String),
+    /// JSON to show.
+    Document(Bytes),
+}
+
+/// A call without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct CallError {
+    /// What kind of failure.
+    pub class: Class,
+    /// Whether the call may have had its effect.
+    pub effect: Effect,
+    /// When the other side asks to be called again.
+    pub retry_after: Option<Duration>,
+    /// For people.
+    pub detail: &'static str,
+}
+
+impl CallError {
+    /// The call surely had no effect.
+    #[must_use]
+    pub const fn not_done(class: Class, detail: &'static str) -> Self {
+        Self {
+            class,
+            effect: Effect::NotDone,
+            retry_after: None,
+            detail,
+        }
+    }
+
+    /// The call may have had its effect.
+    #[must_use]
+    pub const fn unknown(class: Class, detail: &'static str) -> Self {
+        Self {
+            class,
+            effect: Effect::Unknown,
+            retry_after: None,
+            detail,
+        }
+    }
+
+    /// Adds when to come back.
+    #[must_use]
+    pub const fn with_retry_after(mut self, after: Option<Duration>) -> Self {
+        self.retry_after = after;
+        self
+    }
+}
+
+impl Classify for CallError {
+    fn class(&self) -> Class {
+        self.class
+    }
+    fn effect(&self) -> Effect {
+        self.effect
+    }
+    fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+/// Reaches the other services.
+///
+/// Cancel safety: a dropped call may or may not have had its effect.
+pub trait Transport: Clone + Send + Sync + 'static {
+    /// Sends a request and waits for its answer until the deadline.
+    fn call(
+        &self,
+        peer: Peer,
+        request: Request,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<Reply, CallError>> + Send;
+}
+
+/// The name of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Table(pub &'static str);
+
+/// A store that cannot do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store is gone; the node must restart.
+    #[error("the store is closed")]
+    Closed,
+    /// The engine failed.
+    #[error("store: {0}")]
+    Engine(String),
+    /// A row that does not decode.
+    #[error("table {table}: a row does not decode: {reason}")]
+    Corrupt {
+        /// Where.
+        table: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Reads rows.
+pub trait Read {
+    /// Returns the value of a key.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Calls `row` for each key that starts with `prefix`, in order, until it returns `false`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &str,
+        row: &mut dyn FnMut(&str, &[u8]) -> bool,
+    ) -> Result<(), StoreError>;
+}
+
+/// Reads and writes rows.
+pub trait Write: Read {
+    /// Sets the value of a key.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn put(&mut self, table: Table, key: &str, value: &[u8]) -> Result<(), StoreError>;
+
+    /// Removes a key, if it is there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn remove(&mut self, table: Table, key: &str) -> Result<(), StoreError>;
+}
+
+/// Keeps the state of one service.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Runs `work` in a transaction and resolves once its writes are durable.
+    ///
+    /// The store may group the transactions of many callers into one commit, one after the other: each sees the
+    /// writes of those before it. So `work` decides first and writes afterwards; an error that it returns fails the
+    /// whole group, and nothing of the group is kept.
+    ///
+    /// Cancel safety: a dropped call may or may not be committed.
+    fn transact<R, F>(&self, work: F) -> impl Future<Output = Result<R, StoreError>> + Send
+    where
+        R: Send + 'static,
+        F: FnOnce(&mut dyn Write) -> Result<R, StoreError> + Send + 'static;
+
+    /// Reads the latest durable state.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn read<R>(
+        &self,
+        work: impl FnOnce(&dyn Read) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError>;
+}
+
+/// Everything that a service may touch.
+pub trait Env: Clone + Send + Sync + 'static {
+    /// Clock and timer; the clock counts from the start of the run.
+    type Time: Sleep<Sleeping: Send> + Clone + Send + Sync + 'static;
+    /// The other services.
+    type Transport: Transport;
+    /// Its own state.
+    type Store: Store;
+
+    /// Returns the clock.
+    fn time(&self) -> &Self::Time;
+    /// Returns the way to the other services.
+    fn transport(&self) -> &Self::Transport;
+    /// Returns the store.
+    fn store(&self) -> &Self::Store;
+    /// Returns the source of randomness.
+    fn entropy(&self) -> &dyn Entropy;
+    /// Marks a point between two effects, where a test or a fault script may stop the node for ever.
+    fn at_point(&self, point: &'static str, order_id: &str) -> impl Future<Output = ()> + Send;
+}
+
+/// A service: answers requests and works in the background.
+pub trait Service: Clone + Send + Sync + 'static {
+    /// Answers one request.
+    fn handle(
+        &self,
+        request: Request,
+        deadline: Deadline,
+    ) -> impl Future<Output = Result<Reply, CallError>> + Send;
+
+    /// Takes up what a predecessor left; called once, before the first request.
+    ///
+    /// # Errors
+    /// Whatever the store reports.
+    fn resume(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Does the background work; ends only if the store is gone.
+    fn run(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Returns the numbers to show.
+    fn gauges(&self) -> Gauges;
+}
+
+/// The numbers that a service shows about itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gauges {
+    /// Orders accepted since the service started, and those it resumed.
+    pub accepted: u64,
+    /// Orders completed since the service started.
+    pub completed: u64,
+    /// Orders compensated since the service started.
+    pub compensated: u64,
+    /// Orders that are not terminal yet.
+    pub open: u64,
+    /// Events that wait for the relay.
+    pub outbox: u64,
+}
+
+/// Decodes a row.
+///
+/// # Errors
+/// [`StoreError::Corrupt`].
+pub fn decode<T: for<'de> Deserialize<'de>>(table: Table, row: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(row).map_err(|error| StoreError::Corrupt {
+        table: table.0,
+        reason: error.to_string(),
+    })
+}
+
+/// Encodes a row.
+///
+/// # Errors
+/// [`StoreError::Engine`], which does not happen for the types of this crate.
+pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|error| StoreError::Engine(error.to_string()))
+}

@@ -1,0 +1,269 @@
+//! The answering side.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt;
+use dpat_core::{Class, Clock, Deadline, Effect};
+use http::{HeaderMap, StatusCode, header};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::{ATTEMPT, BODY_BYTES_MAX, DEADLINE_MS, EFFECT, NOT_DONE, ORDER};
+use crate::shop::service::ports::{
+    CallError, Gauges, Peer, Reply, Request, Service, Step, StoreError,
+};
+use crate::shop::shell::time::RunTime;
+
+/// How long a client without a deadline of its own is served.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A server that had to stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The port cannot be had, or accepting failed.
+    #[error("{peer}: port {port}: {source}")]
+    Listen {
+        /// Which service.
+        peer: Peer,
+        /// Its port.
+        port: u16,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The service cannot go on without its store.
+    #[error("{peer}: {source}")]
+    Store {
+        /// Which service.
+        peer: Peer,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+/// What a node tells about itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The service's own numbers.
+    pub gauges: Gauges,
+}
+
+/// One service behind a port.
+#[derive(Debug)]
+pub struct Server<S> {
+    /// Which service.
+    pub peer: Peer,
+    /// Its loopback port.
+    pub port: u16,
+    /// What it does.
+    pub service: S,
+    /// The clock of the run.
+    pub time: RunTime,
+    /// Renders `/metrics`.
+    pub prometheus: Option<PrometheusHandle>,
+}
+
+impl<S: Service> Server<S> {
+    /// Takes up old work, then serves until the future is dropped or something breaks.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn run(self) -> Result<(), ServeError> {
+        let (peer, port) = (self.peer, self.port);
+        let store_error = |source| ServeError::Store { peer, source };
+        let listen_error = |source| ServeError::Listen { peer, port, source };
+        // Before the first request, so that no order is taken up twice.
+        self.service.resume().map_err(store_error)?;
+        let background = self.service.clone();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .await
+            .map_err(listen_error)?
+            .tap_io(|stream| {
+                // Only latency suffers if it cannot be set.
+                let _ = stream.set_nodelay(true);
+            });
+        let router = router(Arc::new(self));
+        tokio::select! {
+            ended = axum::serve(listener, router) => ended.map_err(listen_error),
+            ended = background.run() => ended.map_err(store_error),
+        }
+    }
+}
+
+fn router<S: Service>(server: Arc<Server<S>>) -> Router {
+    let mut router = Router::new()
+        .route("/rpc/{step}", post(rpc::<S>))
+        .route("/health/live", get(|| async { "live\n" }))
+        .route("/health/ready", get(|| async { "ready\n" }))
+        .route("/status", get(status::<S>));
+    if server.peer == Peer::Gateway {
+        router = router
+            .route("/orders", post(place::<S>))
+            .route("/orders/{id}", get(show::<S>))
+            .route("/metrics", get(metrics::<S>));
+    }
+    router
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such path", None) })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(server)
+}
+
+async fn rpc<S: Service>(
+    State(server): State<Arc<Server<S>>>,
+    Path(step): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let Some(step) = Step::by_name(&step) else {
+        return problem(StatusCode::NOT_FOUND, "no such step", None);
+    };
+    let order_id = text(&headers, ORDER).unwrap_or_default().to_owned();
+    answer(&server, step, order_id, &headers, body).await
+}
+
+async fn place<S: Service>(
+    State(server): State<Arc<Server<S>>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    answer(&server, Step::Accept, String::new(), &headers, body).await
+}
+
+async fn show<S: Service>(
+    State(server): State<Arc<Server<S>>>,
+    Path(order_id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    answer(&server, Step::Status, order_id, &headers, Bytes::new()).await
+}
+
+async fn status<S: Service>(State(server): State<Arc<Server<S>>>) -> Response {
+    let status = Status {
+        gauges: server.service.gauges(),
+    };
+    document(StatusCode::OK, json!(status).to_string())
+}
+
+async fn metrics<S: Service>(State(server): State<Arc<Server<S>>>) -> Response {
+    let text = server
+        .prometheus
+        .as_ref()
+        .map(PrometheusHandle::render)
+        .unwrap_or_default();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+async fn answer<S: Service>(
+    server: &Server<S>,
+    step: Step,
+    order_id: String,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Response {
+    let remaining = text(headers, DEADLINE_MS)
+        .and_then(|text| text.parse().ok())
+        .map_or(DEFAULT_DEADLINE, Duration::from_millis);
+    let request = Request {
+        step,
+        order_id,
+        attempt: text(headers, ATTEMPT)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0),
+        body: body.clone(),
+    };
+    let deadline = Deadline::after(server.time.now(), remaining);
+    match server.service.handle(request, deadline).await {
+        Ok(reply) => render(reply, &body),
+        Err(error) => failure(&error),
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[derive(Deserialize)]
+struct OnlyId<'a> {
+    #[serde(borrow)]
+    order_id: std::borrow::Cow<'a, str>,
+}
+
+fn render(reply: Reply, body: &[u8]) -> Response {
+    match reply {
+        Reply::Done => document(StatusCode::OK, "{}".to_owned()),
+        Reply::Accepted => {
+            // The service has decoded the same body.
+            let order_id = serde_json::from_slice::<OnlyId<'_>>(body)
+                .map(|only| only.order_id)
+                .unwrap_or_default();
+            let body = json!({"order_id": order_id, "status_url": format!("/orders/{order_id}")});
+            document(StatusCode::ACCEPTED, body.to_string())
+        }
+        Reply::Refused(reason) => problem(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "refused",
+            Some(reason.name()),
+        ),
+        Reply::Conflict => problem(
+            StatusCode::CONFLICT,
+            "another order with this id is known",
+            None,
+        ),
+        Reply::NotFound => problem(StatusCode::NOT_FOUND, "no such order", None),
+        Reply::Invalid(detail) => problem(StatusCode::BAD_REQUEST, &detail, None),
+        Reply::Document(body) => (
+            [(header::CONTENT_TYPE, "application/json")],
+            Body::from(body),
+        )
+            .into_response(),
+    }
+}
+
+fn failure(error: &CallError) -> Response {
+    let status = match error.class {
+        Class::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        Class::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        Class::InvalidInput => StatusCode::BAD_REQUEST,
+        Class::Transient | Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    let mut response = problem(status, error.detail, None);
+    let headers = response.headers_mut();
+    if error.effect == Effect::NotDone {
+        headers.insert(EFFECT, header::HeaderValue::from_static(NOT_DONE));
+    }
+    if let Some(after) = error.retry_after {
+        // Whole seconds are all that the header can say.
+        let seconds = after.as_secs().max(1);
+        headers.insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
+    }
+    response
+}
+
+fn document(status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Renders an error as RFC 9457 says.
+fn problem(status: StatusCode, detail: &str, reason: Option<&str>) -> Response {
+    let mut body = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or("error"),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    if let Some(reason) = reason {
+        body["reason"] = reason.into();
+    }
+    let headers = [(header::CONTENT_TYPE, "application/problem+json")];
+    (status, headers, body.to_string()).into_response()
+}
