@@ -5,7 +5,6 @@
 //! asynchronous system. The fingerprint of a state is taken from [`Process::digest`].
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -16,38 +15,10 @@ use crate::{
     Process, Reading, ReqId, Token,
 };
 
-/// What exploration asks of a process beyond [`Process`].
-pub trait Explorable:
-    Process<
-        Msg: Hash + Ord + Send + Sync,
-        Rep: Hash + Send + Sync,
-        Rec: Send + Sync,
-        Req: Send + Sync,
-        Work: Hash + Send + Sync,
-        Done: Send + Sync,
-        Timer: Hash + Send + Sync,
-        Snapshot: Send + Sync,
-        Config: Send + Sync,
-    > + Send
-    + Sync
-{
-}
+/// What exploration asks of a process beyond [`Process`]; implemented for all that have it.
+pub trait Explorable: Process<Msg: Hash + Ord, Rep: Hash, Work: Hash, Timer: Hash> {}
 
-impl<P> Explorable for P where
-    P: Process<
-            Msg: Hash + Ord + Send + Sync,
-            Rep: Hash + Send + Sync,
-            Rec: Send + Sync,
-            Req: Send + Sync,
-            Work: Hash + Send + Sync,
-            Done: Send + Sync,
-            Timer: Hash + Send + Sync,
-            Snapshot: Send + Sync,
-            Config: Send + Sync,
-        > + Send
-        + Sync
-{
-}
+impl<P: Process<Msg: Hash + Ord, Rep: Hash, Work: Hash, Timer: Hash>> Explorable for P {}
 
 /// How messages travel during exploration; stateright's network semantics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,8 +36,7 @@ pub enum Network {
 type Results<P> = fn(&<P as Process>::Work) -> Vec<<P as Process>::Done>;
 
 /// A system to explore, and how far.
-#[derive(Debug)]
-pub struct Explore<P: Process> {
+pub struct Explore<P: Explorable> {
     configs: Vec<P::Config>,
     requests: Vec<(NodeIx, P::Req)>,
     network: Network,
@@ -159,6 +129,13 @@ impl<P: Explorable> Hash for World<P> {
         }
         (&self.network, &self.asked, &self.answers, self.crashes).hash(state);
         self.breach.is_some().hash(state);
+    }
+}
+
+impl<P: Explorable> PartialEq for World<P> {
+    /// Compares what the fingerprint is taken from.
+    fn eq(&self, other: &Self) -> bool {
+        Digest::of(self) == Digest::of(other)
     }
 }
 

@@ -58,7 +58,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Parses `part` of the text; a syntax error points into it.
+    /// Parses `part` of the text; a syntax error points into it, a wrong value to its start.
     pub(crate) fn parse<T: Deserialize<'a>>(
         &self,
         part: &'a str,
@@ -68,11 +68,11 @@ impl<'a> Source<'a> {
             let message = cause.to_string();
             let reason = message.split(" at line ").next().unwrap_or_default();
             let mut error = self.error(part, field, reason);
-            if cause.line() > 1 {
-                error.column = 0;
+            if !cause.is_data() {
+                let first = if cause.line() > 1 { 1 } else { error.column };
+                error.line += cause.line().saturating_sub(1);
+                error.column = first + cause.column().saturating_sub(1);
             }
-            error.line += cause.line().saturating_sub(1);
-            error.column = (error.column + cause.column().saturating_sub(1)).max(1);
             error
         })
     }

@@ -53,9 +53,9 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Breach {
-    /// The process answered a request that is not open.
+    /// The process answered a request that never was, or whose answer has left.
     NoSuchRequest(ReqId),
-    /// The process answered a request twice.
+    /// The process answered a request whose answer waits for the log.
     AnsweredTwice(ReqId),
     /// The process armed more timers than the limit.
     TooManyTimers(usize),

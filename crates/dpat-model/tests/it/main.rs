@@ -1,1 +1,21 @@
 //! Tests of the public API.
+
+mod alloc;
+mod choose;
+mod commit;
+mod digest;
+mod log;
+mod mux;
+mod node;
+mod puppet;
+
+#[cfg(all(feature = "stateright", feature = "test-util"))]
+mod explore;
+#[cfg(feature = "json")]
+mod history;
+#[cfg(feature = "json")]
+mod schema;
+mod script;
+
+#[global_allocator]
+static ALLOCATOR: dpat_testkit::CountingAllocator = dpat_testkit::CountingAllocator;
