@@ -124,6 +124,8 @@ pub enum ErrorKind {
         limit: u64,
     },
     /// No room is left: the disk, the quota, or the memory limit is used up.
+    ///
+    /// Its class is [`Class::Overloaded`]: it passes once somebody makes room.
     NoSpace,
     /// The file ended before the buffer was full.
     UnexpectedEnd,
@@ -133,7 +135,7 @@ pub enum ErrorKind {
     AfterFailedSync,
     /// The storage is gone: shut down, or its machine crashed.
     Closed,
-    /// Any other failure of the medium; the source tells.
+    /// Any other failure of the medium; the source tells, and has the class.
     Io,
 }
 
@@ -287,14 +289,10 @@ impl Classify for StorageError {
             ErrorKind::NoSpace => Class::Overloaded,
             ErrorKind::UnexpectedEnd => Class::Corrupt,
             ErrorKind::SyncFailed | ErrorKind::AfterFailedSync => Class::Permanent,
-            ErrorKind::Io => match self.source.as_ref().map(io::Error::kind) {
-                Some(io::ErrorKind::TimedOut) => Class::Timeout,
-                Some(io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => Class::Transient,
-                Some(io::ErrorKind::FileTooLarge | io::ErrorKind::InvalidInput) => {
-                    Class::InvalidInput
-                }
-                _ => Class::Permanent,
-            },
+            ErrorKind::Io => self
+                .source
+                .as_ref()
+                .map_or(Class::Permanent, Classify::class),
         }
     }
 
