@@ -63,7 +63,9 @@ impl<P: Process> Cx<'_, P> {
     ///
     /// Compiles only if [`Process::CHOOSES`] is true.
     pub fn choose(&mut self, n: u32) -> u32 {
-        const { assert!(P::CHOOSES, "set Process::CHOOSES to call Cx::choose") };
+        const {
+            assert!(P::CHOOSES, "set Process::CHOOSES to call Cx::choose");
+        };
         if n < 2 {
             return 0;
         }
@@ -148,7 +150,7 @@ impl<P: Process> Cx<'_, P> {
             assert!(
                 P::CHOOSES || !C::CHOOSES,
                 "the child chooses, so must the parent"
-            )
+            );
         };
         let result = step(&mut Cx {
             shared: self.shared,

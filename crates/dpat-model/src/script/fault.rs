@@ -538,6 +538,7 @@ impl Field for Delay {
     fn read(value: Option<Value>, _nodes: &Nodes) -> Result<Self, String> {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "snake_case", deny_unknown_fields)]
+        #[allow(clippy::enum_variant_names)] // the names in the file
         enum Form {
             ConstantUs(u64),
             UniformUs(u64, u64),

@@ -1,4 +1,6 @@
 //! Tests of the public API.
+// helpers of tests, which clippy does not know as tests
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
 mod alloc;
 mod choose;
