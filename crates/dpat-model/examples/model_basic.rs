@@ -2,6 +2,7 @@
 //!
 //! An acknowledged write is on both nodes, so it survives the crash of either. Run with
 //! `cargo run -p dpat-model --example model_basic`.
+#![allow(clippy::print_stdout)] // it is a program
 
 use std::time::Duration;
 

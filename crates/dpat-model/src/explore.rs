@@ -3,6 +3,45 @@
 //! [`Explore`] is a stateright [`Model`] whose states are systems of [`Node`]s: every order of deliveries, timers,
 //! syncs, crashes and choices is tried. Time stands still, and an armed timer may fire at any moment, as in an
 //! asynchronous system. The fingerprint of a state is taken from [`Process::digest`].
+//!
+//! Sessions are not explored: there are no [`Input::PeerUp`] and [`Input::PeerDown`], no cancels and no drains, and
+//! what a crashed life has sent stays under way. Messages to nodes that are not there are dropped.
+//!
+//! # Examples
+//! ```
+//! use dpat_model::explore::{Explore, World};
+//! # use dpat_model::{Cx, Digest, Input, Lsn, NodeIx, Peer, Process};
+//! use stateright::{Checker, Model, Property};
+//! # #[derive(Clone, Debug)]
+//! # struct Counter(u64);
+//! # impl Process for Counter {
+//! #     type Config = (); type Snapshot = u64; type Req = u64; type Rep = u64; type Msg = ();
+//! #     type Rec = u64; type Timer = (); type Work = (); type Done = ();
+//! #     fn boot(_: Peer, _: &(), snapshot: Option<&u64>) -> Self { Self(snapshot.copied().unwrap_or(0)) }
+//! #     fn apply(&mut self, _: Lsn, add: &u64) { self.0 += add; }
+//! #     fn snapshot(&self) -> u64 { self.0 }
+//! #     fn step(&mut self, input: Input<Self>, cx: &mut Cx<'_, Self>) {
+//! #         if let Input::Req { id, req: add, .. } = input { cx.log(self, add); cx.reply(id, self.0); }
+//! #     }
+//! #     fn digest(&self, digest: &mut Digest) { digest.durable(&self.0); }
+//! # }
+//!
+//! // the counter of the crate's first example: whatever crashes when, an answered request has counted
+//! let counted = Property::always("answered is counted", |_, world: &World<Counter>| {
+//!     let replies = world.answers().iter().filter(|(_, answer)| answer.reply().is_some());
+//!     world.processes().all(|counter| counter.0 >= replies.clone().count() as u64)
+//! });
+//! Explore::<Counter>::new(vec![()])
+//!     .request(NodeIx(0), 1)
+//!     .request(NodeIx(0), 1)
+//!     .explore_syncs()
+//!     .crashes(2)
+//!     .property(counted)
+//!     .checker()
+//!     .spawn_bfs()
+//!     .join()
+//!     .assert_properties();
+//! ```
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};

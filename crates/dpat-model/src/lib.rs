@@ -36,6 +36,6 @@ pub use node::CommitRule;
 pub use node::{Breach, Limits, Node, Reading};
 pub use process::{Admit, Answer, Input, Link, Output, Process, Refusal};
 pub use script::{
-    Delay, Fault, LinkSet, MAX_NAME_BYTES, MAX_NODES, MAX_OPS, Nodes, Op, PPM, Script, ScriptError,
-    Trigger,
+    Delay, Fault, LinkSet, MAX_NAME_BYTES, MAX_NODES, MAX_OPS, MILLION, Nodes, Op, Script,
+    ScriptError, Trigger,
 };

@@ -274,6 +274,15 @@ pub enum Answer<R> {
 }
 
 impl<R> Answer<R> {
+    /// Returns the reply, if there is one.
+    #[must_use]
+    pub const fn reply(&self) -> Option<&R> {
+        match self {
+            Self::Reply(reply) => Some(reply),
+            _ => None,
+        }
+    }
+
     /// Changes the reply.
     pub fn map<S>(self, change: impl FnOnce(R) -> S) -> Answer<S> {
         match self {

@@ -16,8 +16,8 @@ pub const MAX_NODES: u32 = 10_000;
 pub const MAX_OPS: usize = 100_000;
 /// The longest name of a protocol, node, event or call.
 pub const MAX_NAME_BYTES: usize = 128;
-/// Parts per million: a certain event.
-pub const PPM: u32 = 1_000_000;
+/// What a certain fault has as `per_million`.
+pub const MILLION: u32 = 1_000_000;
 
 /// A fault script: with a seed it determines a run.
 ///

@@ -3,7 +3,7 @@
 #[cfg(feature = "json")]
 use serde_json::{Value, json};
 
-use super::{Nodes, PPM, check_name};
+use super::{MILLION, Nodes, check_name};
 use crate::NodeIx;
 
 /// Directed links between nodes; an end that is `None` stands for every node.
@@ -54,7 +54,7 @@ pub enum Delay {
         /// The delay of the others.
         slow_us: u64,
         /// How many are slow, in parts per million.
-        slow_ppm: u32,
+        slow_per_million: u32,
     },
 }
 
@@ -225,7 +225,7 @@ faults! {
         /// The links.
         link: LinkSet,
         /// How many, in parts per million.
-        ppm: u32,
+        per_million: u32,
         /// How long.
         for_us: Option<u64>,
     }
@@ -243,7 +243,7 @@ faults! {
         /// The links.
         link: LinkSet,
         /// How many, in parts per million.
-        ppm: u32,
+        per_million: u32,
         /// How long.
         for_us: Option<u64>,
     }
@@ -252,7 +252,7 @@ faults! {
         /// The links.
         link: LinkSet,
         /// How many are kept back, in parts per million.
-        ppm: u32,
+        per_million: u32,
         /// How much longer they take.
         delay: Delay,
         /// How long.
@@ -274,7 +274,16 @@ faults! {
         /// How long it is down.
         for_us: Option<u64>,
     }
-    /// Node: starts again after a crash.
+    /// Node: its process is killed; what it has written survives, durable or not. With `for_us` it starts again.
+    Kill "kill" {
+        /// The node.
+        node: NodeIx,
+        /// The one order at whose passing it strikes; any if absent.
+        order_id: Option<String>,
+        /// How long it is down.
+        for_us: Option<u64>,
+    }
+    /// Node: starts again after a crash or a kill.
     Restart "restart" {
         /// The node.
         node: NodeIx,
@@ -303,21 +312,21 @@ faults! {
         /// The node.
         node: NodeIx,
         /// How many, in parts per million.
-        ppm: u32,
+        per_million: u32,
     }
     /// Disk: at crashes, unsynced writes are lost.
     DiskLost "disk_lost" {
         /// The node.
         node: NodeIx,
         /// How many, in parts per million.
-        ppm: u32,
+        per_million: u32,
     }
     /// Disk: at crashes, later unsynced writes survive earlier ones.
     DiskReorder "disk_reorder" {
         /// The node.
         node: NodeIx,
         /// How many, in parts per million.
-        ppm: u32,
+        per_million: u32,
     }
     /// Disk: flips bits in stored sectors, now.
     DiskCorrupt "disk_corrupt" {
@@ -331,7 +340,7 @@ faults! {
         /// The node.
         node: NodeIx,
         /// How many, in parts per million.
-        ppm: u32,
+        per_million: u32,
         /// How long.
         for_us: Option<u64>,
     }
@@ -354,7 +363,7 @@ faults! {
         /// The node.
         node: NodeIx,
         /// The drift, in parts per million.
-        drift_ppm: i64,
+        drift_per_million: i64,
     }
     /// Clock: the wall clock jumps by this, forward or back.
     ClockJump "clock_jump" {
@@ -371,69 +380,69 @@ faults! {
         for_us: Option<u64>,
     }
     /// Request: answered with a transient error, without the effect.
-    RequestError "request_error" {
+    Error "error" {
         /// The node that serves.
         node: NodeIx,
-        /// Which calls; all if absent.
-        call: Option<String>,
-        /// How many, in parts per million.
-        ppm: u32,
-        /// Not more than this many.
-        limit: Option<u64>,
+        /// Which kind of request; every kind if absent.
+        step: Option<String>,
+        /// The one order that is hit, or whatever else names a request; any if absent.
+        order_id: Option<String>,
+        /// How many of a million are hit; all if absent.
+        per_million: Option<u32>,
+        /// How long.
+        for_us: Option<u64>,
+    }
+    /// Request: has its effect, but no answer.
+    Drop "drop" {
+        /// The node that serves.
+        node: NodeIx,
+        /// Which kind of request; every kind if absent.
+        step: Option<String>,
+        /// The one order that is hit, or whatever else names a request; any if absent.
+        order_id: Option<String>,
+        /// How many of a million are hit; all if absent.
+        per_million: Option<u32>,
+        /// How long.
+        for_us: Option<u64>,
+    }
+    /// Request: has its effect, and a garbled answer.
+    Garble "garble" {
+        /// The node that serves.
+        node: NodeIx,
+        /// Which kind of request; every kind if absent.
+        step: Option<String>,
+        /// The one order that is hit, or whatever else names a request; any if absent.
+        order_id: Option<String>,
+        /// How many of a million are hit; all if absent.
+        per_million: Option<u32>,
         /// How long.
         for_us: Option<u64>,
     }
     /// Request: answered late.
-    RequestLatency "request_latency" {
+    Latency "latency" {
         /// The node that serves.
         node: NodeIx,
-        /// Which calls; all if absent.
-        call: Option<String>,
-        /// How many, in parts per million.
-        ppm: u32,
-        /// How late.
-        delay: Delay,
-        /// Not more than this many.
-        limit: Option<u64>,
+        /// Which kind of request; every kind if absent.
+        step: Option<String>,
+        /// The one order that is hit, or whatever else names a request; any if absent.
+        order_id: Option<String>,
+        /// How many of a million are hit; all if absent.
+        per_million: Option<u32>,
+        /// How much later.
+        add_us: u64,
         /// How long.
         for_us: Option<u64>,
     }
-    /// Request: never answered, without the effect.
-    RequestHang "request_hang" {
+    /// Request: taken and never answered, without the effect.
+    Hang "hang" {
         /// The node that serves.
         node: NodeIx,
-        /// Which calls; all if absent.
-        call: Option<String>,
-        /// How many, in parts per million.
-        ppm: u32,
-        /// Not more than this many.
-        limit: Option<u64>,
-        /// How long.
-        for_us: Option<u64>,
-    }
-    /// Request: the effect happens, the answer is lost.
-    RequestAbortAfter "request_abort_after" {
-        /// The node that serves.
-        node: NodeIx,
-        /// Which calls; all if absent.
-        call: Option<String>,
-        /// How many, in parts per million.
-        ppm: u32,
-        /// Not more than this many.
-        limit: Option<u64>,
-        /// How long.
-        for_us: Option<u64>,
-    }
-    /// Request: the effect happens, the answer is garbled.
-    RequestCorrupt "request_corrupt" {
-        /// The node that serves.
-        node: NodeIx,
-        /// Which calls; all if absent.
-        call: Option<String>,
-        /// How many, in parts per million.
-        ppm: u32,
-        /// Not more than this many.
-        limit: Option<u64>,
+        /// Which kind of request; every kind if absent.
+        step: Option<String>,
+        /// The one order that is hit, or whatever else names a request; any if absent.
+        order_id: Option<String>,
+        /// How many of a million are hit; all if absent.
+        per_million: Option<u32>,
         /// How long.
         for_us: Option<u64>,
     }
@@ -529,7 +538,9 @@ impl Field for Delay {
     fn check(&self, _nodes: &Nodes) -> Result<(), String> {
         match self {
             Self::Uniform(low, high) if low > high => Err("low above high".to_owned()),
-            Self::Bimodal { slow_ppm, .. } => slow_ppm.check(_nodes),
+            Self::Bimodal {
+                slow_per_million, ..
+            } => slow_per_million.check(_nodes),
             _ => Ok(()),
         }
     }
@@ -549,10 +560,10 @@ impl Field for Delay {
             Form::ConstantUs(delay) => Self::Constant(delay),
             Form::UniformUs(low, high) => Self::Uniform(low, high),
             Form::ExponentialUs(mean) => Self::Exponential(mean),
-            Form::BimodalUs(fast_us, slow_us, slow_ppm) => Self::Bimodal {
+            Form::BimodalUs(fast_us, slow_us, slow_per_million) => Self::Bimodal {
                 fast_us,
                 slow_us,
-                slow_ppm,
+                slow_per_million,
             },
         })
     }
@@ -566,8 +577,8 @@ impl Field for Delay {
             Self::Bimodal {
                 fast_us,
                 slow_us,
-                slow_ppm,
-            } => json!({ "bimodal_us": [fast_us, slow_us, slow_ppm] }),
+                slow_per_million,
+            } => json!({ "bimodal_us": [fast_us, slow_us, slow_per_million] }),
         })
     }
 }
@@ -595,7 +606,7 @@ macro_rules! plain {
 }
 
 plain! {
-    u32, |ppm| if *ppm <= PPM { Ok(()) } else { Err(format!("above {PPM} parts per million")) };
+    u32, |rate| if *rate <= MILLION { Ok(()) } else { Err(format!("above {MILLION} per million")) };
     u64, |amount| if *amount > 0 { Ok(()) } else { Err("must not be 0".to_owned()) };
     i64, |_| Ok(());
     String, |name| check_name(name);

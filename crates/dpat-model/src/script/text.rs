@@ -33,6 +33,17 @@ impl Script {
     /// assert_eq!(error.to_string(), "f.json:2:49: ops[0].node: there are only 3 nodes");
     /// ```
     pub fn parse(text: &str, file: &str) -> Result<Self, InputError> {
+        Self::parse_named(text, file, &[])
+    }
+
+    /// Reads a script for a system whose nodes have these names.
+    ///
+    /// Where the script only says how many nodes there are, they are these; it may also list exactly these. No names
+    /// stand for a system without names.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and if the script is for other nodes.
+    pub fn parse_named(text: &str, file: &str, names: &[&str]) -> Result<Self, InputError> {
         let source = Source {
             file,
             text,
@@ -58,10 +69,18 @@ impl Script {
         } else {
             source.parse(at, "nodes").map(Nodes::Count)
         };
-        let nodes = read?;
+        let mut nodes = read?;
         nodes
             .check()
             .map_err(|reason| top.error(at, "nodes", reason))?;
+        if !names.is_empty() {
+            let known = Nodes::Named(names.iter().map(|name| (*name).to_owned()).collect());
+            if nodes != known && nodes != Nodes::Count(known.count()) {
+                let reason = format_args!("must be the {} nodes {names:?}", names.len());
+                return Err(top.error(at, "nodes", reason));
+            }
+            nodes = known;
+        }
         let seed = top.required("seed")?;
         let raw: Vec<&RawValue> = top.required("ops")?;
         let part = raw.first().map_or(text, |op| op.get());
@@ -111,7 +130,9 @@ impl Script {
                 Trigger::Event(event) => put("on_event", json!(event)),
                 Trigger::Point { name, nth } => {
                     put("on_event", json!(name));
-                    put("nth", json!(nth));
+                    if *nth != 1 {
+                        put("nth", json!(nth));
+                    }
                 }
             }
             put("do", json!(op.fault.name()));

@@ -1,8 +1,12 @@
 //! Exploration: state counts known by hand, and mutants found.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use dpat_model::explore::{Explorable, Explore, Network, World};
 use dpat_model::{Answer, CommitRule, Cx, Digest, Input, Lsn, NodeIx, Peer, Process, ReqId};
-use stateright::{Checker, Model, Property};
+use stateright::actor::{Actor, ActorModel, Id, Out};
+use stateright::{Checker, Model, Property, StateRecorder};
 
 /// Two nodes count up in turns.
 #[derive(Clone, Debug)]
@@ -192,4 +196,123 @@ fn a_crash_answers_open_requests_with_unknown() {
         .request(NodeIx(0), Ask::Add)
         .property(unknown);
     states(system);
+}
+
+/// Messages go round; each node counts what it receives, up to a limit.
+#[derive(Clone, Debug)]
+struct Round(u64);
+
+const NODES: u32 = 2;
+const HOPS: u32 = 2;
+const COUNT_MAX: u64 = 2;
+
+impl Process for Round {
+    type Config = ();
+    type Snapshot = ();
+    type Req = ();
+    type Rep = ();
+    type Msg = (u32, u32);
+    type Rec = ();
+    type Timer = ();
+    type Work = ();
+    type Done = ();
+
+    fn boot(_me: Peer, _config: &(), _snapshot: Option<&()>) -> Self {
+        Self(0)
+    }
+    fn apply(&mut self, _at: Lsn, _record: &()) {}
+    fn snapshot(&self) {}
+    fn step(&mut self, input: Input<Self>, cx: &mut Cx<'_, Self>) {
+        let me = cx.me().node.0;
+        let next = NodeIx((me + 1) % NODES);
+        match input {
+            Input::Start => cx.send(next, (me, 0)),
+            Input::Msg { msg, .. } => {
+                self.0 = (self.0 + 1).min(COUNT_MAX);
+                if msg.1 < HOPS {
+                    cx.send(next, (msg.0, msg.1 + 1));
+                }
+            }
+            _ => {}
+        }
+    }
+    fn digest(&self, digest: &mut Digest) {
+        digest.volatile(&self.0);
+    }
+}
+
+/// The same as an actor of stateright.
+struct RoundActor;
+
+impl Actor for RoundActor {
+    type Msg = (u32, u32);
+    type State = u64;
+    type Timer = ();
+    type Random = ();
+    type Storage = ();
+
+    fn on_start(&self, id: Id, _storage: &Option<()>, out: &mut Out<Self>) -> u64 {
+        let me = usize::from(id) as u32;
+        out.send(Id::from(((me + 1) % NODES) as usize), (me, 0));
+        0
+    }
+
+    fn on_msg(
+        &self,
+        id: Id,
+        state: &mut Cow<'_, u64>,
+        _from: Id,
+        msg: (u32, u32),
+        out: &mut Out<Self>,
+    ) {
+        let me = usize::from(id) as u32;
+        *state.to_mut() = (**state + 1).min(COUNT_MAX);
+        if msg.1 < HOPS {
+            out.send(Id::from(((me + 1) % NODES) as usize), (msg.0, msg.1 + 1));
+        }
+    }
+}
+
+#[test]
+fn networks_have_the_states_of_stateright_actors() {
+    use stateright::actor::{LossyNetwork, Network as Theirs};
+    for (ours, theirs) in [
+        (Network::Unordered, Theirs::new_unordered_nonduplicating([])),
+        (Network::Duplicating, Theirs::new_unordered_duplicating([])),
+        (Network::Ordered, Theirs::new_ordered([])),
+    ] {
+        for lossy in [false, true] {
+            let mut system = Explore::<Round>::new(vec![(); NODES as usize]).network(ours);
+            if lossy {
+                system = system.lossy();
+            }
+            let loss = if lossy {
+                LossyNetwork::Yes
+            } else {
+                LossyNetwork::No
+            };
+            let (recorder, seen) = StateRecorder::new_with_accessor();
+            let actors = ActorModel::<RoundActor>::new((), ())
+                .actors((0..NODES).map(|_| RoundActor))
+                .init_network(theirs.clone())
+                .lossy_network(loss)
+                .property(stateright::Expectation::Always, "true", |_, _| true)
+                .checker()
+                .visitor(recorder)
+                .spawn_bfs()
+                .join();
+            let mut distinct = actors.unique_state_count();
+            if ours == Network::Duplicating {
+                // theirs also remembers what was delivered last
+                let states = seen().into_iter().map(|state| {
+                    let network: BTreeSet<_> = state.network.iter_all().collect();
+                    format!("{:?} {network:?}", state.actor_states)
+                });
+                distinct = states.collect::<BTreeSet<_>>().len();
+            }
+            let count = states(system);
+            assert!(count > 5, "{ours:?}");
+            assert_eq!(count, distinct, "{ours:?} lossy {lossy}");
+        }
+    }
 }

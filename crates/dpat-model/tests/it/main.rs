@@ -13,6 +13,9 @@ mod puppet;
 
 #[cfg(all(feature = "stateright", feature = "test-util"))]
 mod explore;
+#[cfg(feature = "stateright")]
+mod theorems;
+
 #[cfg(feature = "json")]
 mod history;
 #[cfg(feature = "json")]

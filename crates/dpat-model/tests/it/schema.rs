@@ -126,7 +126,7 @@ impl Generator {
             "time" => json!(self.below(9)),
             "positive" => json!(1 + self.below(u64::MAX)),
             "signed" => json!(self.0.next_u64() as i64),
-            "ppm" => json!(self.below(1_000_001)),
+            "per_million" => json!(self.below(1_000_001)),
             "name" => json!(format!("order.é\"{}", self.below(9))),
             "event" if self.below(2) == 0 => json!(self.below(9)),
             "event" => self.value("name", named),

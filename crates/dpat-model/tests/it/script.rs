@@ -14,13 +14,17 @@ fn validation_names_the_field() {
         .validate()
         .unwrap_err();
     assert_eq!(error.to_string(), "ops[0].node: there are only 3 nodes");
-    let (link, ppm) = (LinkSet::ALL, 1_000_001);
-    let error = script(Fault::Loss { link, ppm, for_us })
-        .validate()
-        .unwrap_err();
+    let (link, per_million) = (LinkSet::ALL, 1_000_001);
+    let error = script(Fault::Loss {
+        link,
+        per_million,
+        for_us,
+    })
+    .validate()
+    .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "ops[0].ppm: above 1000000 parts per million"
+        "ops[0].per_million: above 1000000 per million"
     );
     let link = LinkSet::one(NodeIx(1), NodeIx(1));
     let error = script(Fault::Cut { link, for_us }).validate().unwrap_err();
@@ -109,8 +113,8 @@ mod text {
                 "2:49: ops[0].nod: unknown field",
             ),
             (
-                r#"{"at_us": 1, "do": "crash", "node": 1, "ppm": 2}"#,
-                "2:49: ops[0].ppm: unknown field",
+                r#"{"at_us": 1, "do": "crash", "node": 1, "step": 2}"#,
+                "2:50: ops[0].step: unknown field",
             ),
             (
                 r#"{"at_us": 1, "do": "crash"}"#,
@@ -161,8 +165,8 @@ mod text {
                 "2:37: ops[0].link: there are only 3 nodes",
             ),
             (
-                r#"{"at_us": 1, "do": "loss", "ppm": 0.5}"#,
-                "2:37: ops[0].ppm: invalid type: floating point `0.5`, expected u32",
+                r#"{"at_us": 1, "do": "loss", "per_million": 0.5}"#,
+                "2:45: ops[0].per_million: invalid type: floating point `0.5`, expected u32",
             ),
             (
                 r#"{"at_us": 1, "do": "delay", "delay": {"constant_us": 1, "x": 2}}"#,
@@ -209,8 +213,8 @@ mod text {
     #[test]
     fn the_canonical_text_is_fixed() {
         let text = r#"{"seed": 7, "version": 1, "nodes": ["order", "payment"], "protocol": "shop", "ops": [
-            {"node": 1, "do": "request_abort_after", "at_us": 10, "ppm": 50000, "call": "charge"},
-            {"do": "loss", "ppm": 3, "on_event": 12}, {"do": "ring", "at_us": 1},
+            {"node": 1, "do": "drop", "at_us": 10, "per_million": 50000, "step": "charge"},
+            {"do": "loss", "per_million": 3, "on_event": 12}, {"do": "ring", "at_us": 1},
             {"do": "crash", "node": "order", "on_event": "order.between", "for_us": 5}]}"#;
         let script = Script::parse(text, "f.json").unwrap();
         assert_eq!(script.to_json(), include_str!("canonical.json"));
@@ -220,5 +224,59 @@ mod text {
         );
         let empty = Script::new("echo", Nodes::Count(1), u64::MAX);
         assert_eq!(Script::parse(&empty.to_json(), "f.json"), Ok(empty));
+    }
+
+    #[test]
+    fn nodes_may_be_named_by_the_system() {
+        const NAMES: &[&str] = &["gateway", "order"];
+        let script = |nodes: &str, node: &str| {
+            let head =
+                format!(r#"{{"version": 1, "protocol": "shop", "nodes": {nodes}, "seed": 7,"#);
+            format!(
+                r#"{head} "ops": [{{"at_us": 1, "do": "kill", "node": {node}, "for_us": 9}}]}}"#
+            )
+        };
+        let names = r#"["gateway", "order"]"#;
+        let parsed = Script::parse_named(&script("2", r#""order""#), "f", NAMES).unwrap();
+        for text in [script("2", "1"), script(names, "1"), parsed.to_json()] {
+            assert_eq!(Script::parse_named(&text, "f", NAMES).as_ref(), Ok(&parsed));
+        }
+        assert_eq!(Script::parse(&parsed.to_json(), "f").as_ref(), Ok(&parsed));
+        for nodes in ["3", r#"["order", "gateway"]"#] {
+            let error = Script::parse_named(&script(nodes, "1"), "f", NAMES).unwrap_err();
+            assert_eq!(error.reason, r#"must be the 2 nodes ["gateway", "order"]"#);
+        }
+    }
+
+    #[test]
+    fn services_and_protocols_share_one_form() {
+        const NAMES: &[&str] = &["gateway", "order", "inventory", "payment", "shipping"];
+        let text = r#"{"version": 1, "protocol": "shop", "nodes": 5, "seed": 7, "ops": [
+            {"at_us": 0, "do": "error", "node": "payment", "step": "charge", "per_million": 20000},
+            {"at_us": 0, "do": "drop", "node": "payment", "order_id": "o-17"},
+            {"at_us": 0, "do": "latency", "node": "shipping", "per_million": 5000, "add_us": 80000, "for_us": 900000},
+            {"at_us": 400000, "do": "hang", "node": "inventory", "for_us": 300000},
+            {"at_us": 900000, "do": "kill", "node": "payment", "for_us": 200000},
+            {"on_event": "order.completed", "do": "kill", "node": "order", "order_id": "o-3", "for_us": 250000},
+            {"at_us": 500000, "do": "isolate", "node": "order", "for_us": 100000}]}"#;
+        let script = Script::parse_named(text, "f", NAMES).unwrap();
+        let names: Vec<_> = script.ops.iter().map(|op| op.fault.name()).collect();
+        assert_eq!(
+            names,
+            [
+                "error", "drop", "latency", "hang", "kill", "kill", "isolate"
+            ]
+        );
+        let name = "order.completed".to_owned();
+        assert_eq!(script.ops[5].when, Trigger::Point { name, nth: 1 });
+        let fields = |text: &str| {
+            let value: serde_json::Value = serde_json::from_str(text).unwrap();
+            value["ops"].clone()
+        };
+        assert_eq!(
+            fields(&script.to_json()),
+            fields(text),
+            "nothing added, nothing lost"
+        );
     }
 }
