@@ -31,6 +31,16 @@ fn nothing_leaves_before_earlier_records_are_durable() {
 }
 
 #[test]
+fn a_read_waits_for_the_write_that_it_shows() {
+    let mut stage = puppet();
+    stage.ask(vec![Log(5), Reply(0)]).unwrap();
+    stage.ask(vec![Sum(dpat_model::ReqId(1))]).unwrap();
+    assert!(stage.left().is_empty());
+    stage.sync(1).unwrap();
+    assert_eq!(stage.left(), ["reply 0=0", "reply 1=5"]);
+}
+
+#[test]
 fn timers_do_not_wait_for_the_log() {
     let mut stage = puppet();
     stage.ask(vec![Log(1), Arm(1, 5), WorkEarly(2)]).unwrap();

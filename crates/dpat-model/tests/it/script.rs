@@ -121,8 +121,8 @@ mod text {
                 "2:3: ops[0].node: missing",
             ),
             (
-                r#"{"at_us": 1, "do": "crahs", "node": 1}"#,
-                "2:22: ops[0].do: there is no fault \"crahs\"",
+                r#"{"at_us": 1, "do": "explode", "node": 1}"#,
+                "2:22: ops[0].do: there is no fault \"explode\"",
             ),
             (
                 r#"{"at_us": 1, "node": 1}"#,

@@ -186,3 +186,83 @@ fn a_register_is_atomic_or_available_when_messages_may_be_lost() {
     assert_eq!(keeps(false, false), (true, true));
     assert_eq!(keeps(true, false), (false, true));
 }
+
+/// Two nodes exchange votes and decide the lower one. A patient one waits; the other decides its own vote when its
+/// timer fires first.
+#[derive(Clone, Debug)]
+struct Voter {
+    vote: u64,
+    patient: bool,
+    decided: Option<u64>,
+}
+
+impl Process for Voter {
+    type Config = (u64, bool);
+    type Snapshot = ();
+    type Req = ();
+    type Rep = ();
+    type Msg = u64;
+    type Rec = ();
+    type Timer = ();
+    type Work = ();
+    type Done = ();
+
+    fn boot(_me: Peer, &(vote, patient): &(u64, bool), _snapshot: Option<&()>) -> Self {
+        Self {
+            vote,
+            patient,
+            decided: None,
+        }
+    }
+    fn apply(&mut self, _at: Lsn, _record: &()) {}
+    fn snapshot(&self) {}
+    fn step(&mut self, input: Input<Self>, cx: &mut Cx<'_, Self>) {
+        let decision = match input {
+            Input::Start => {
+                cx.send(NodeIx(1 - cx.me().node.0), self.vote);
+                if !self.patient {
+                    cx.arm((), std::time::Duration::from_secs(1));
+                }
+                return;
+            }
+            Input::Msg { msg, .. } => self.vote.min(msg),
+            Input::Timer(()) => self.vote,
+            _ => return,
+        };
+        self.decided.get_or_insert(decision);
+    }
+    fn digest(&self, digest: &mut Digest) {
+        digest.volatile(&self.decided);
+    }
+}
+
+/// Which properties a consensus has when a node may be silent, as a crashed one is: (agreement, termination).
+fn consensus(patient: bool, silent: bool) -> (bool, bool) {
+    let agreement = Property::always("agreement", |_, world: &World<Voter>| {
+        let decided: BTreeSet<_> = world
+            .processes()
+            .filter_map(|voter| voter.decided)
+            .collect();
+        decided.len() < 2
+    });
+    let termination = Property::eventually("termination", |_, world: &World<Voter>| {
+        world.processes().all(|voter| voter.decided.is_some())
+    });
+    let mut system = Explore::new(vec![(0, patient), (1, patient)])
+        .property(agreement)
+        .property(termination);
+    if silent {
+        system = system.lossy();
+    }
+    let checker = system.checker().spawn_bfs().join();
+    let kept = |name| checker.discovery(name).is_none();
+    (kept("agreement"), kept("termination"))
+}
+
+#[test]
+fn a_deterministic_consensus_waits_for_ever_or_disagrees() {
+    // without a fault it is possible: the theorem needs the one crash
+    assert_eq!(consensus(true, false), (true, true));
+    assert_eq!(consensus(true, true), (true, false));
+    assert_eq!(consensus(false, true), (false, true));
+}
