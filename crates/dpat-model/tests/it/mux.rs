@@ -29,7 +29,7 @@ fn children_that_crash_together_recover_together() {
 }
 
 #[test]
-fn one_childs_record_holds_the_others_answer() {
+fn a_record_of_one_child_holds_the_answer_of_the_other() {
     let mut stage = pair();
     stage.ask(Left(vec![Log(1)])).unwrap();
     stage.ask(Right(vec![Reply(5)])).unwrap();
@@ -96,7 +96,7 @@ fn inputs_reach_the_child_that_they_belong_to() {
 }
 
 #[test]
-fn admission_and_links_are_the_childs() {
+fn admission_and_links_are_those_of_the_child() {
     let mut stage = pair();
     assert_eq!(stage.ask(Right(vec![Reply(404)])), Ok(false));
     assert_eq!(Pair::link(&Left(vec![])), Link::Datagram);
