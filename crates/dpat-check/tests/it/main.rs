@@ -1,0 +1,8 @@
+//! Integration tests.
+#![allow(clippy::unwrap_used)] // a test that panics has failed
+
+mod format;
+mod linear;
+mod naive;
+mod random;
+mod report;
