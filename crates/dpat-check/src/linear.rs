@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::delivery::check_delivery;
 use crate::error::BadOperation;
 use crate::history::History;
 use crate::limits::{Limits, Meter, Stopped};
@@ -11,10 +12,28 @@ use crate::object::{
     register,
 };
 use crate::sequential::Sequential;
+use crate::txn::{Transactions, check_transactions};
 use crate::unique;
 use crate::value::Value;
 use crate::verdict::{Verdict, Violation};
 use crate::wgl::{Call, Search, search};
+
+/// Decides whether a history satisfies a model: objects are linearizable, the others keep their own rules.
+///
+/// # Errors
+/// [`BadOperation`] if the model does not have an operation of the history.
+pub fn check(
+    history: &History,
+    model: Model,
+    limits: &Limits<'_>,
+) -> Result<Verdict, BadOperation> {
+    match model {
+        Model::ListAppend => check_transactions(history, Transactions::ListAppend, limits),
+        Model::RwRegister => check_transactions(history, Transactions::RwRegister, limits),
+        Model::Delivery => check_delivery(history),
+        object => check_linearizable(history, object, limits),
+    }
+}
 
 /// Decides whether a history is linearizable for one of the objects.
 ///
@@ -38,6 +57,8 @@ use crate::wgl::{Call, Search, search};
 /// assert_eq!((violation.blocked, &violation.longest_prefix[..]), (1, &[0][..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// A model that is no object is decided as [`check`] does.
 ///
 /// # Errors
 /// [`BadOperation`] if the model does not have an operation of the history.
@@ -94,6 +115,7 @@ pub fn check_linearizable(
             let items = read_all(&Lock, history)?;
             whole(decide(&Lock, &items, |_| None, &mut meter))
         }
+        Model::ListAppend | Model::RwRegister | Model::Delivery => check(history, model, limits)?,
     })
 }
 

@@ -26,6 +26,12 @@ pub enum Model {
     Counter,
     /// `acquire` → fencing token, or nil, and `release` by the holder. Tokens rise.
     Lock,
+    /// Transactions that append to lists, see [`Transactions::ListAppend`](crate::Transactions::ListAppend).
+    ListAppend,
+    /// Transactions that write registers, see [`Transactions::RwRegister`](crate::Transactions::RwRegister).
+    RwRegister,
+    /// A queue with receipts, see [`check_delivery`](crate::check_delivery).
+    Delivery,
 }
 
 impl Model {
@@ -39,6 +45,9 @@ impl Model {
         Self::Stack,
         Self::Counter,
         Self::Lock,
+        Self::ListAppend,
+        Self::RwRegister,
+        Self::Delivery,
     ];
 
     /// Returns the name on the command line.
@@ -53,6 +62,9 @@ impl Model {
             Self::Stack => "stack",
             Self::Counter => "counter",
             Self::Lock => "lock",
+            Self::ListAppend => "list-append",
+            Self::RwRegister => "rw-register",
+            Self::Delivery => "delivery",
         }
     }
 }

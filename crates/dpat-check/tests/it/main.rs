@@ -1,8 +1,10 @@
 //! Integration tests.
 #![allow(clippy::unwrap_used)] // a test that panics has failed
 
+mod delivery;
 mod format;
 mod linear;
 mod naive;
 mod random;
 mod report;
+mod txn;
