@@ -170,7 +170,7 @@ struct Plan<'a, O> {
     optional: Vec<u32>,
 }
 
-fn small(index: usize) -> u32 {
+pub(crate) fn small(index: usize) -> u32 {
     u32::try_from(index).expect("a history has fewer than 2^32 events")
 }
 
@@ -483,7 +483,7 @@ impl Best {
 }
 
 /// The states that were reached, each once, and the steps between them.
-struct States<'p, 'a, S: Sequential> {
+pub(crate) struct States<'p, 'a, S: Sequential> {
     model: &'p S,
     contents: &'p [&'a S::Op],
     ids: HashMap<Rc<S::State>, u32>,
@@ -492,7 +492,7 @@ struct States<'p, 'a, S: Sequential> {
 }
 
 impl<'p, 'a, S: Sequential> States<'p, 'a, S> {
-    fn new(model: &'p S, contents: &'p [&'a S::Op]) -> Self {
+    pub(crate) fn new(model: &'p S, contents: &'p [&'a S::Op]) -> Self {
         Self {
             model,
             contents,
@@ -502,7 +502,7 @@ impl<'p, 'a, S: Sequential> States<'p, 'a, S> {
         }
     }
 
-    fn initial(&mut self) -> u32 {
+    pub(crate) fn initial(&mut self) -> u32 {
         self.id(self.model.initial())
     }
 
@@ -517,7 +517,7 @@ impl<'p, 'a, S: Sequential> States<'p, 'a, S> {
         id
     }
 
-    fn step(&mut self, state: u32, content: u32) -> Option<u32> {
+    pub(crate) fn step(&mut self, state: u32, content: u32) -> Option<u32> {
         let next = match self.steps.get(&(state, content)) {
             Some(next) => *next,
             None => {
@@ -531,7 +531,7 @@ impl<'p, 'a, S: Sequential> States<'p, 'a, S> {
         (next != NONE).then_some(next)
     }
 
-    fn remembered(&self) -> usize {
+    pub(crate) fn remembered(&self) -> usize {
         self.states.len() + self.steps.len()
     }
 }

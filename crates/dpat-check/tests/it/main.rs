@@ -1,6 +1,7 @@
 //! Integration tests.
 #![allow(clippy::unwrap_used)] // a test that panics has failed
 
+mod atomic;
 mod delivery;
 mod format;
 mod linear;
@@ -8,3 +9,4 @@ mod naive;
 mod random;
 mod report;
 mod txn;
+mod weak;
