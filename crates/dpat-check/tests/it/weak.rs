@@ -32,7 +32,7 @@ fn rule(verdict: &Verdict) -> Option<&'static str> {
 fn sequential(model: Model, operations: &[Operation]) -> bool {
     fn place(model: Model, lanes: &mut Vec<Vec<&Operation>>, state: &Value) -> bool {
         let required = |op: &&Operation| naive::required(op, usize::MAX);
-        if !lanes.iter().flatten().any(|op| required(op)) {
+        if !lanes.iter().flatten().any(required) {
             return true;
         }
         for lane in 0..lanes.len() {
