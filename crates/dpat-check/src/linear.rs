@@ -67,15 +67,16 @@ pub fn check_linearizable(
     model: Model,
     limits: &Limits<'_>,
 ) -> Result<Verdict, BadOperation> {
-    let mut meter = limits.meter();
+    let meter = limits.meter();
     let whole = |found| verdict(found, None);
+    let unbounded = usize::MAX;
     Ok(match model {
         Model::Register | Model::CasRegister => {
             let object = Register {
                 cas: model == Model::CasRegister,
             };
             let items = read_all(&object, history)?;
-            whole(decide(&object, &items, unique::register, &mut meter))
+            whole(decide(&object, &items, unique::register, &meter, unbounded))
         }
         Model::Kv => {
             let parts = by(read_all(&Store, history)?, |op| (op.key, op.change));
@@ -83,8 +84,9 @@ pub fn check_linearizable(
                 let parts = history.operations()[index].value.list();
                 parts.and_then(|parts| parts.first()).cloned()
             };
-            all(parts, key, |items| {
-                decide(&Entry, items, unique_entry, &mut meter)
+            all(parts, key, &meter, |items, most| {
+                let entry = Entry::new(items.iter().map(|item| &item.op));
+                decide(&entry, items, unique_entry, &meter, most)
             })
         }
         Model::Set => {
@@ -92,28 +94,28 @@ pub fn check_linearizable(
             if items.iter().all(|item| item.op.element().is_some()) {
                 let parts = by(items, |op| (op.element().unwrap_or(NIL), op));
                 let element = |index: usize| Some(history.operations()[index].value.clone());
-                all(parts, element, |items| {
-                    decide(&Elements, items, |_| None, &mut meter)
+                all(parts, element, &meter, |items, most| {
+                    decide(&Elements, items, |_| None, &meter, most)
                 })
             } else {
-                whole(decide(&Elements, &items, unique::set, &mut meter))
+                whole(decide(&Elements, &items, unique::set, &meter, unbounded))
             }
         }
         Model::Queue => {
             let items = read_all(&Queue, history)?;
-            whole(decide(&Queue, &items, unique::queue, &mut meter))
+            whole(decide(&Queue, &items, unique::queue, &meter, unbounded))
         }
         Model::Stack => {
             let items = read_all(&Stack, history)?;
-            whole(decide(&Stack, &items, unique::stack, &mut meter))
+            whole(decide(&Stack, &items, unique::stack, &meter, unbounded))
         }
         Model::Counter => {
             let items = read_all(&Counter, history)?;
-            whole(decide(&Counter, &items, |_| None, &mut meter))
+            whole(decide(&Counter, &items, |_| None, &meter, unbounded))
         }
         Model::Lock => {
             let items = read_all(&Lock, history)?;
-            whole(decide(&Lock, &items, |_| None, &mut meter))
+            whole(decide(&Lock, &items, |_| None, &meter, unbounded))
         }
         Model::ListAppend | Model::RwRegister | Model::Delivery => check(history, model, limits)?,
     })
@@ -157,19 +159,33 @@ fn verdict(found: Found, key: Option<Value>) -> Verdict {
     }
 }
 
+/// What each part may remember in the first round.
+const FIRST_CONFIGURATIONS_MAX: usize = 1 << 12;
+
 /// Joins the verdicts of parts: one violation decides, then one unknown.
+///
+/// All parts are searched a little, then those that need it more and more, so that a hard part does not hide an easy
+/// violation.
 fn all<O>(
-    parts: Parts<O>,
+    mut parts: Parts<O>,
     key: impl Fn(usize) -> Option<Value>,
-    mut decide: impl FnMut(&[Item<O>]) -> Found,
+    meter: &Meter<'_>,
+    mut decide: impl FnMut(&[Item<O>], usize) -> Found,
 ) -> Verdict {
+    let mut most = FIRST_CONFIGURATIONS_MAX;
     let mut joined = Verdict::Ok;
-    for items in parts {
-        match verdict(decide(&items), key(items[0].index)) {
-            Verdict::Ok => {}
-            found @ Verdict::Violation(_) => return found,
-            found @ Verdict::Unknown(_) => joined = found,
+    while !parts.is_empty() {
+        let mut hard = Vec::new();
+        for items in parts {
+            match decide(&items, most) {
+                Ok(Search::Linearizable(_)) => {}
+                Err(Stopped::Configurations) if meter.remembers(most).is_ok() => hard.push(items),
+                found @ Ok(Search::Stuck { .. }) => return verdict(found, key(items[0].index)),
+                found @ Err(_) => joined = verdict(found, None),
+            }
         }
+        parts = hard;
+        most = most.saturating_mul(8);
     }
     joined
 }
@@ -182,7 +198,8 @@ fn decide<S: Sequential>(
     object: &S,
     items: &[Item<S::Op>],
     test: impl Fn(&[Item<S::Op>]) -> Option<bool>,
-    meter: &mut Meter<'_>,
+    meter: &Meter<'_>,
+    configurations_max: usize,
 ) -> Found {
     meter.read()?;
     let calls: Vec<_> = items
@@ -205,7 +222,7 @@ fn decide<S: Sequential>(
             let mut meter = meter.at_most(EXPLAIN_CONFIGURATIONS_MAX);
             search(object, &calls, &mut meter).unwrap_or(unexplained)
         }
-        None => search(object, &calls, meter)?,
+        None => search(object, &calls, &mut meter.at_most(configurations_max))?,
     };
     Ok(match found {
         Search::Linearizable(order) => Search::Linearizable(order),

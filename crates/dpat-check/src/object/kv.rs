@@ -25,36 +25,83 @@ pub(crate) struct Op {
     pub(crate) change: Change,
 }
 
-/// The value of one key.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry;
+/// One key of a history.
+///
+/// A text that begins no read of the history, and a value that no read shows, are all the same: no append makes them
+/// readable, and a put does not care. Such states are joined, since otherwise each order of appends would be one.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// What is read, sorted.
+    reads: Vec<Value>,
+}
 
-impl Sequential for Entry {
-    type State = Value;
-    type Op = Change;
-
-    fn initial(&self) -> Value {
-        Value::Nil
+impl Entry {
+    pub(crate) fn new<'a>(changes: impl Iterator<Item = &'a Change>) -> Self {
+        let mut reads: Vec<_> = changes
+            .filter_map(|change| match change {
+                Change::Get(value) => Some(value.clone()),
+                Change::Put(_) | Change::Append(_) => None,
+            })
+            .collect();
+        reads.sort_unstable();
+        reads.dedup();
+        Self { reads }
     }
 
-    fn step(&self, holds: &Value, op: &Change) -> Option<Value> {
-        match op {
-            Change::Get(value) => (value == holds).then(|| holds.clone()),
-            Change::Put(value) => Some(value.clone()),
-            Change::Append(more) if more.is_empty() => Some(holds.clone()),
-            Change::Append(more) => {
-                let text = match holds {
-                    Value::Nil => "",
-                    // Nobody appends to what is no text.
-                    other => other.text()?,
-                };
-                Some(Value::Str(format!("{text}{more}").into()))
+    /// Returns the value unless no read can ever show it or what is appended to it.
+    fn readable(&self, value: Value) -> Option<Value> {
+        if value.is_nil() {
+            return Some(value);
+        }
+        let first = self.reads.partition_point(|read| *read < value);
+        let read = self.reads.get(first)?;
+        let begins = match (read.text(), value.text()) {
+            (Some(read), Some(text)) => read.starts_with(text),
+            _ => *read == value,
+        };
+        begins.then_some(value)
+    }
+}
+
+impl Sequential for Entry {
+    /// The value; none if no read can show it.
+    type State = Option<Value>;
+    type Op = Change;
+
+    fn initial(&self) -> Option<Value> {
+        Some(Value::Nil)
+    }
+
+    fn step(&self, holds: &Option<Value>, op: &Change) -> Option<Option<Value>> {
+        match (op, holds) {
+            (Change::Get(value), _) => (holds.as_ref() == Some(value)).then(|| holds.clone()),
+            (Change::Put(value), _) => Some(self.readable(value.clone())),
+            (Change::Append(_), None) => Some(None),
+            (Change::Append(_), Some(value)) => {
+                Some(change(value, op).and_then(|after| self.readable(after)))
             }
         }
     }
 
     fn reads_only(&self, op: &Change) -> bool {
         matches!(op, Change::Get(_))
+    }
+}
+
+/// Applies an operation to the value of a key.
+fn change(holds: &Value, op: &Change) -> Option<Value> {
+    match op {
+        Change::Get(value) => (value == holds).then(|| holds.clone()),
+        Change::Put(value) => Some(value.clone()),
+        Change::Append(more) if more.is_empty() => Some(holds.clone()),
+        Change::Append(more) => {
+            let text = match holds {
+                Value::Nil => "",
+                // Nobody appends to what is no text.
+                other => other.text()?,
+            };
+            Some(Value::Str(format!("{text}{more}").into()))
+        }
     }
 }
 
@@ -68,7 +115,7 @@ impl Sequential for Store {
     }
 
     fn step(&self, holds: &Self::State, op: &Op) -> Option<Self::State> {
-        let next = Entry.step(holds.get(&op.key).unwrap_or(&Value::Nil), &op.change)?;
+        let next = change(holds.get(&op.key).unwrap_or(&Value::Nil), &op.change)?;
         let mut after = holds.clone();
         if next.is_nil() {
             after.remove(&op.key);
@@ -79,7 +126,7 @@ impl Sequential for Store {
     }
 
     fn reads_only(&self, op: &Op) -> bool {
-        Entry.reads_only(&op.change)
+        matches!(op.change, Change::Get(_))
     }
 }
 
