@@ -4,10 +4,9 @@ mod cycles;
 mod list_append;
 mod rw_register;
 
-use std::collections::HashMap;
-
 use crate::error::BadOperation;
 use crate::graph::Graph;
+use crate::hash::Map;
 use crate::history::{History, Operation, Outcome};
 use crate::limits::{Limits, Stopped};
 use crate::value::Value;
@@ -235,14 +234,14 @@ struct Writer {
 }
 
 /// The writers of each value of each key.
-type Writers<'a> = HashMap<(&'a Value, &'a Value), Writer>;
+type Writers<'a> = Map<(&'a Value, &'a Value), Writer>;
 
 /// Indexes the writes of a history.
 fn writers<'a>(history: &'a History, all: &[Vec<Part<'a>>]) -> Result<Writers<'a>, BadOperation> {
-    let mut writers = Writers::new();
+    let mut writers = Writers::default();
     for (transaction, parts) in all.iter().enumerate() {
         let operation = &history.operations()[transaction];
-        let mut last = HashMap::new();
+        let mut last = Map::default();
         for part in parts {
             let Part::Write { key, value } = *part else {
                 continue;

@@ -2,10 +2,9 @@
 //!
 //! The longest read of a key is the order of its versions; what was appended and is not in it came later.
 
-use std::collections::{HashMap, HashSet};
-
 use super::{Inferred, Part, RW, Rule, WR, WW, Writers, parts, writers};
 use crate::error::BadOperation;
+use crate::hash::{Map, Set};
 use crate::history::History;
 use crate::value::Value;
 
@@ -23,9 +22,9 @@ pub(super) fn infer(history: &History, inferred: &mut Inferred) -> Result<(), Ba
     }
     let writers = writers(history, &all)?;
     let mut keys: Vec<&Value> = Vec::new();
-    let mut reads: HashMap<&Value, Reads<'_>> = HashMap::new();
+    let mut reads: Map<&Value, Reads<'_>> = Map::default();
     for (index, parts) in all.iter().enumerate() {
-        let mut own: HashMap<&Value, Own<'_>> = HashMap::new();
+        let mut own: Map<&Value, Own<'_>> = Map::default();
         for part in parts {
             match *part {
                 Part::Write { key, value } => own.entry(key).or_default().appended.push(value),
@@ -83,7 +82,7 @@ impl<'a> Own<'a> {
 
 /// Reads what the versions of one key say.
 fn versions(key: &Value, reads: &Reads<'_>, writers: &Writers<'_>, inferred: &mut Inferred) {
-    let mut distinct = HashSet::new();
+    let mut distinct = Set::default();
     let longest = reads.longest;
     let reader = reads
         .by
@@ -136,11 +135,11 @@ fn versions(key: &Value, reads: &Reads<'_>, writers: &Writers<'_>, inferred: &mu
 fn unread(
     history: &History,
     all: &[Vec<Part<'_>>],
-    reads: &HashMap<&Value, Reads<'_>>,
+    reads: &Map<&Value, Reads<'_>>,
     inferred: &mut Inferred,
 ) {
     // By key: what is read, who reads all of it, and who wrote its end.
-    let mut ends: HashMap<&Value, (HashSet<&Value>, Vec<usize>)> = HashMap::new();
+    let mut ends: Map<&Value, (Set<&Value>, Vec<usize>)> = Map::default();
     for (key, reads) in reads {
         let all = reads
             .by
@@ -149,7 +148,7 @@ fn unread(
         let readers = all.map(|(reader, _)| *reader).collect();
         ends.insert(key, (reads.longest.iter().collect(), readers));
     }
-    let mut last = HashMap::new();
+    let mut last = Map::default();
     for (index, parts) in all.iter().enumerate() {
         for part in parts {
             if let Part::Write { key, value } = *part {

@@ -2,11 +2,10 @@
 //!
 //! The order of versions is known where a transaction read one and wrote the next, and from the beginning to all.
 
-use std::collections::HashMap;
-
 use super::{Inferred, Part, RW, Rule, WR, WW, parts, writers};
 use crate::error::BadOperation;
 use crate::graph::Graph;
+use crate::hash::Map;
 use crate::history::History;
 use crate::value::Value;
 
@@ -17,12 +16,12 @@ pub(super) fn infer(history: &History, inferred: &mut Inferred) -> Result<(), Ba
     }
     let writers = writers(history, &all)?;
     // By key and version: who read it from outside, and what replaced it.
-    let mut readers: HashMap<(&Value, &Value), Vec<usize>> = HashMap::new();
+    let mut readers: Map<(&Value, &Value), Vec<usize>> = Map::default();
     let mut replaced: Vec<(&Value, &Value, &Value)> = Vec::new();
     for (index, parts) in all.iter().enumerate() {
         let operation = &history.operations()[index];
-        let mut own: HashMap<&Value, &Value> = HashMap::new();
-        let mut outside: HashMap<&Value, &Value> = HashMap::new();
+        let mut own: Map<&Value, &Value> = Map::default();
+        let mut outside: Map<&Value, &Value> = Map::default();
         let mut written: Vec<&Value> = Vec::new();
         for part in parts {
             match *part {
@@ -102,7 +101,7 @@ fn cyclic(
     writers: &super::Writers<'_>,
     inferred: &mut Inferred,
 ) {
-    let mut ids = HashMap::new();
+    let mut ids = Map::default();
     let mut edges = Vec::new();
     for (key, before, after) in replaced {
         let mut id = |version| {
@@ -116,7 +115,7 @@ fn cyclic(
         graph.add(before, after, 1);
     }
     let components = graph.components(1);
-    let mut members: HashMap<u32, (&Value, Vec<usize>)> = HashMap::new();
+    let mut members: Map<u32, (&Value, Vec<usize>)> = Map::default();
     for ((key, version), id) in &ids {
         let writer = writers.get(&(*key, *version));
         if let (Some(component), Some(writer)) = (components[*id], writer) {
