@@ -46,6 +46,11 @@ impl<'a> Edn<'a> {
 
     /// Skips blanks, commas, comments and discarded values.
     pub(super) fn skip(&mut self) -> Result<(), InputError> {
+        self.skip_at(0)
+    }
+
+    /// Skips what stands before a value that is nested so deep; discarded values may hold discarded values.
+    fn skip_at(&mut self, depth: usize) -> Result<(), InputError> {
         loop {
             match self.peek() {
                 Some(byte) if byte.is_ascii_whitespace() || byte == b',' => self.at += 1,
@@ -56,7 +61,7 @@ impl<'a> Edn<'a> {
                 }
                 Some(b'#') if self.source.text[self.at..self.end].starts_with("#_") => {
                     self.at += 2;
-                    self.value(0)?;
+                    self.value(depth + 1)?;
                 }
                 _ => return Ok(()),
             }
@@ -72,11 +77,12 @@ impl<'a> Edn<'a> {
 
     /// Reads a value that is nested so deep.
     pub(super) fn value(&mut self, depth: usize) -> Result<Value, InputError> {
-        self.skip()?;
-        let at = self.at;
         if depth > MAX_DEPTH {
-            return Err(self.error(at, format_args!("nested deeper than {MAX_DEPTH}")));
+            let reason = format_args!("nested deeper than {MAX_DEPTH}");
+            return Err(self.error(self.at, reason));
         }
+        self.skip_at(depth)?;
+        let at = self.at;
         let Some(byte) = self.peek() else {
             return Err(self.error(at, "a value is missing"));
         };
@@ -105,7 +111,7 @@ impl<'a> Edn<'a> {
         self.at += 1;
         let mut elements = Vec::new();
         loop {
-            self.skip()?;
+            self.skip_at(depth)?;
             if self.eat(close) {
                 return Ok(Value::List(elements));
             }
@@ -121,7 +127,7 @@ impl<'a> Edn<'a> {
         self.at += 1;
         let mut fields = Vec::new();
         loop {
-            self.skip()?;
+            self.skip_at(depth)?;
             if self.eat(b'}') {
                 return Ok(Value::Map(fields));
             }

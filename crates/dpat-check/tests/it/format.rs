@@ -1,6 +1,7 @@
 //! Formats: what is read, and where errors point.
 
 use dpat_check::{Format, History, Outcome, Value, parse};
+use dpat_core::{Entropy, SplitMix64};
 
 fn read(text: &str, format: Format) -> Result<History, String> {
     let parsed = parse(text.as_bytes(), "h", format).map_err(|error| error.to_string())?;
@@ -186,9 +187,14 @@ fn jepsen_histories_are_read_as_lines_or_as_a_vector() {
             "{text}"
         );
     }
-    let deep = format!("{{:value {}}}", "[".repeat(100_000));
-    let error = read(&deep, Format::JepsenEdn).unwrap_err();
-    assert!(error.ends_with("value: nested deeper than 64"), "{error}");
+    for nested in ["[", "{", "#t ", "#_ ", "[#_ "] {
+        let deep = format!("{{:value {}}}", nested.repeat(100_000));
+        let error = read(&deep, Format::JepsenEdn).unwrap_err();
+        assert!(
+            error.ends_with("nested deeper than 64"),
+            "{nested}: {error}"
+        );
+    }
 }
 
 #[test]
@@ -225,6 +231,41 @@ fn a_failure_with_an_error_has_no_answer() {
 fn what_is_no_text_is_refused() {
     let error = parse(&b"{\n \xff"[..], "h", Format::Auto).unwrap_err();
     assert_eq!(error.to_string(), "h:2:2: no UTF-8");
+}
+
+#[test]
+fn damaged_texts_are_read_or_refused_with_a_place() {
+    let edn = "[#t{:index 0 :process 3 :type :invoke :f :txn :value [[:r \"é\\n\" nil] #{1.5}]} #_ \\a ; ö\n]";
+    let json = r#"{"time_ns":1,"process":0,"type":"invoke","f":"write","value":{"a":[1.5,"ü"]}}"#;
+    let random = SplitMix64::new(5);
+    let mut refused = 0;
+    for round in 0..20_000 {
+        let mut text: Vec<char> = [LOG, KV, edn, json][round % 4].chars().collect();
+        for _ in 0..=random.below(3) {
+            if text.is_empty() {
+                break;
+            }
+            let mut place = |more| usize::try_from(random.below(text.len() as u64 + more)).unwrap();
+            let (at, from) = (place(1), place(0));
+            match random.below(3) {
+                0 => text.insert(at, text[from]),
+                1 => drop(text.remove(from)),
+                _ => text.truncate(at.max(1)),
+            }
+        }
+        let text: String = text.into_iter().collect();
+        for format in Format::ALL {
+            if let Err(error) = parse(text.as_bytes(), "h", *format) {
+                refused += 1;
+                let line = text.split('\n').nth(error.line - 1).unwrap();
+                assert!(
+                    (1..=line.len() + 1).contains(&error.column),
+                    "{error}: {text:?}"
+                );
+            }
+        }
+    }
+    assert!(refused > 20_000, "{refused}");
 }
 
 #[cfg(feature = "json")]
