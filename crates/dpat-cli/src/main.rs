@@ -1,6 +1,7 @@
 //! The `dpat` command.
 #![forbid(unsafe_code)]
 
+mod check;
 mod demo;
 mod lines;
 mod live;
@@ -35,6 +36,8 @@ struct Cli {
 enum Command {
     /// Run a whole system under chaos and check what is left.
     Demo(demo::Demo),
+    /// Check a recorded history against a model.
+    Check(check::Check),
     /// Run one node of a demo; started by `demo --processes`.
     #[command(hide = true)]
     Node(demo::Node),
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Command::Demo(demo) => ExitCode::from(demo::run(&demo)),
+        Command::Check(check) => ExitCode::from(check::run(&check)),
         Command::Node(node) => ExitCode::from(demo::node(&node)),
     }
 }

@@ -245,3 +245,59 @@ fn serving_answers_as_the_contract_says_and_ends_at_ctrl_c() {
     assert_eq!(verdict["accepted"], 1);
     assert_eq!(verdict["completed"], 1);
 }
+
+#[test]
+fn a_history_is_checked_and_the_exit_code_tells() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let write = "{:process 0, :type :invoke, :f :write, :value 1}\n\
+                 {:process 0, :type :ok, :f :write, :value 1}\n\
+                 {:process 1, :type :invoke, :f :read, :value nil}\n";
+    let good = file(
+        "good.edn",
+        &format!("{write}{{:process 1, :type :ok, :f :read, :value 1}}\n"),
+    );
+    let stale = file(
+        "stale.edn",
+        &format!("{write}{{:process 1, :type :ok, :f :read, :value nil}}\n"),
+    );
+    let broken = file("broken.edn", "{:process 0, :type :begin}\n");
+
+    let output = dpat(&["check", &good, "--model", "register", "--json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let told = verdict(&output);
+    assert_eq!(told["verdict"], "ok");
+    assert_eq!(told["violation"], Value::Null);
+
+    let output = dpat(&["check", &stale, "--model", "register", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = verdict(&output);
+    let mut fields: Vec<&String> = told.as_object().unwrap().keys().collect();
+    fields.sort_unstable();
+    let expected = [
+        "elapsed_ms",
+        "file",
+        "format",
+        "model",
+        "operations",
+        "verdict",
+        "violation",
+    ];
+    assert_eq!(fields, expected);
+    assert_eq!(told["violation"]["longest_prefix"], json!([0]));
+    let blocked = json!({"index": 1, "line": 3, "process": 1, "f": "read", "value": null});
+    assert_eq!(told["violation"]["blocked"], blocked);
+
+    let output = dpat(&["check", &broken, "--model", "register"]);
+    assert_eq!(output.status.code(), Some(65));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.starts_with(&format!("{broken}:1:")), "{stderr}");
+    assert_eq!(code(&["check", "no/such/file", "--model", "kv"]), 65);
+    assert_eq!(code(&["check", &good, "--model", "luck"]), 64);
+    let time = ["check", &good, "--model", "kv", "--timeout", "0"];
+    assert_eq!(code(&time), 64);
+}
