@@ -49,7 +49,7 @@ impl<'c> Limits<'c> {
     /// Bounds what one search remembers.
     ///
     /// A configuration takes about 20 bytes, or 50 while the table grows, for up to 64 calls open at once, and more
-    /// with more of them; a distinct state of the object counts as one.
+    /// with more of them; a distinct state of the object counts by [`Sequential::weight`](crate::Sequential::weight).
     #[must_use]
     pub const fn configurations_max(mut self, configurations_max: usize) -> Self {
         self.configurations_max = configurations_max;

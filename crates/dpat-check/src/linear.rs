@@ -18,7 +18,9 @@ use crate::value::Value;
 use crate::verdict::{Verdict, Violation};
 use crate::wgl::{Call, Search, search};
 
-/// Decides whether a history satisfies a model: objects are linearizable, the others keep their own rules.
+/// Decides whether a history satisfies a model.
+///
+/// Objects must be linearizable, as [`check_linearizable`] decides; the other models have rules of their own.
 ///
 /// # Errors
 /// [`BadOperation`] if the model does not have an operation of the history.

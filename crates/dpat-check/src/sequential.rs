@@ -54,6 +54,13 @@ pub trait Sequential {
         let _ = op;
         false
     }
+
+    /// Says how many configurations a state counts as, for [`Limits::configurations_max`](crate::Limits); one takes
+    /// about 20 bytes.
+    fn weight(&self, state: &Self::State) -> usize {
+        let _ = state;
+        4
+    }
 }
 
 /// An operation with the time it was open.

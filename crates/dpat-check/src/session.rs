@@ -37,7 +37,7 @@ impl Session {
     }
 }
 
-/// Decides whether some order of the writes to each key gives every process a guarantee.
+/// Decides whether some order of writes gives every process a guarantee.
 ///
 /// Operations are those of [`check_causal`](crate::check_causal), one session a process. Each observation says that a
 /// write is not newer than another; the guarantee holds exactly if these do not go in a circle. `with` has the

@@ -489,6 +489,7 @@ pub(crate) struct States<'p, 'a, S: Sequential> {
     ids: HashMap<Rc<S::State>, u32>,
     states: Vec<Rc<S::State>>,
     steps: Map<(u32, u32), u32>,
+    weight: usize,
 }
 
 impl<'p, 'a, S: Sequential> States<'p, 'a, S> {
@@ -499,6 +500,7 @@ impl<'p, 'a, S: Sequential> States<'p, 'a, S> {
             ids: HashMap::new(),
             states: Vec::new(),
             steps: Map::default(),
+            weight: 0,
         }
     }
 
@@ -511,6 +513,7 @@ impl<'p, 'a, S: Sequential> States<'p, 'a, S> {
             return *id;
         }
         let id = small(self.states.len());
+        self.weight = self.weight.saturating_add(self.model.weight(&state));
         let state = Rc::new(state);
         self.states.push(Rc::clone(&state));
         self.ids.insert(state, id);
@@ -532,6 +535,6 @@ impl<'p, 'a, S: Sequential> States<'p, 'a, S> {
     }
 
     pub(crate) fn remembered(&self) -> usize {
-        self.states.len() + self.steps.len()
+        self.weight.saturating_add(self.steps.len())
     }
 }

@@ -83,6 +83,10 @@ impl Sequential for Entry {
         }
     }
 
+    fn weight(&self, holds: &Option<Value>) -> usize {
+        4 + holds.as_ref().and_then(Value::text).map_or(0, str::len) / 16
+    }
+
     fn reads_only(&self, op: &Change) -> bool {
         matches!(op, Change::Get(_))
     }
@@ -123,6 +127,11 @@ impl Sequential for Store {
             after.insert(op.key, next);
         }
         Some(after)
+    }
+
+    fn weight(&self, holds: &Self::State) -> usize {
+        let texts = holds.values().filter_map(Value::text).map(str::len);
+        4 + holds.len() * 4 + texts.sum::<usize>() / 16
     }
 
     fn reads_only(&self, op: &Op) -> bool {

@@ -47,6 +47,10 @@ impl Sequential for Queue {
         Some(after)
     }
 
+    fn weight(&self, holds: &VecDeque<u32>) -> usize {
+        4 + holds.len() / 2
+    }
+
     fn reads_only(&self, op: &Op) -> bool {
         matches!(op, Op::TakeNothing)
     }

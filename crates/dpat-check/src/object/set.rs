@@ -60,6 +60,10 @@ impl Sequential for Elements {
         fits.then_some(after)
     }
 
+    fn weight(&self, holds: &BTreeSet<u32>) -> usize {
+        4 + holds.len() / 2
+    }
+
     fn reads_only(&self, op: &Op) -> bool {
         matches!(
             op,

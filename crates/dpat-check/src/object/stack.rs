@@ -36,6 +36,10 @@ impl Sequential for Stack {
         Some(after)
     }
 
+    fn weight(&self, holds: &Vec<u32>) -> usize {
+        4 + holds.len() / 2
+    }
+
     fn reads_only(&self, op: &Op) -> bool {
         matches!(op, Op::TakeNothing)
     }

@@ -245,7 +245,7 @@ fn damaged_texts_are_read_or_refused_with_a_place() {
             if text.is_empty() {
                 break;
             }
-            let mut place = |more| usize::try_from(random.below(text.len() as u64 + more)).unwrap();
+            let place = |more| usize::try_from(random.below(text.len() as u64 + more)).unwrap();
             let (at, from) = (place(1), place(0));
             match random.below(3) {
                 0 => text.insert(at, text[from]),
