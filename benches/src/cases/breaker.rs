@@ -22,8 +22,7 @@ future per call. Whoever finds the mutex taken parks its runtime, and sleeps a m
 that is what the rows with two threads show.
 - *seatbelt*: a time window of ten parts behind a mutex; a share of calls probes in half-open.
 
-Where ours needs more: rejections are counted for `snapshot()`, in one word that threads share, and recloser counts \
-none; a time window is behind a mutex that two threads contend for, as failsafe's is, and is held longer.";
+Where ours needs more: rejections are counted for `snapshot()`, and recloser counts none.";
 
 /// What the called function answers to its n-th call.
 pub(super) trait Answering:
