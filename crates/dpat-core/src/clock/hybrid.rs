@@ -277,7 +277,7 @@ impl Hlc {
 ///
 /// Everything said of [`Hlc`] holds.
 ///
-/// Complexity: a tick is one atomic addition, or one compare-and-swap when the wall clock is ahead of the last
+/// Complexity: a tick is one atomic addition, and a compare-and-swap more when the wall clock is ahead of the last
 /// timestamp, at most every 65.536 µs; a receipt of a message from ahead of the wall clock, or any call with a
 /// reservation, is one compare-and-swap. Those are repeated when another thread was first.
 ///
@@ -347,13 +347,9 @@ impl AtomicHlc {
         if reserved != EVERYTHING {
             return self.exchange(wall, 0, reserved, self.last.load(Ordering::Relaxed));
         }
-        let last = self.last.load(Ordering::Relaxed);
-        if last < physical(wall) {
-            return self.exchange(wall, 0, reserved, last);
-        }
-        // The wall clock is not ahead, and will not be: the last timestamp only grows. Counting is enough.
+        // Counting is enough unless the wall clock is ahead; then a value is skipped, which harms nobody.
         let next = self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        if next < END {
+        if next >= physical(wall) && next < END {
             return Ok(HlcTimestamp(next));
         }
         self.exchange(wall, 0, reserved, next)
