@@ -207,40 +207,12 @@ where
     where
         F: FnMut(Retrying<'_, Op::Error>),
     {
-        RetryCall {
-            op: self.op,
-            judge: self.judge,
-            notify: Notified(listener),
-            time: self.time,
-            entropy: self.entropy,
-            plan: self.plan,
-            budget: self.budget,
-            outer: self.outer,
-            inside: self.inside,
-            progress: Progress::IDLE,
-            last: None,
-            state: State::Idle,
-            timer: None,
-        }
+        self.with(|judge, _, entropy| (judge, Notified(listener), entropy))
     }
 
     /// Draws jitter from `entropy` instead of the system.
     pub fn entropy<Q: Entropy>(self, entropy: Q) -> RetryCall<Op, M, J, N, S, Q> {
-        RetryCall {
-            op: self.op,
-            judge: self.judge,
-            notify: self.notify,
-            time: self.time,
-            entropy,
-            plan: self.plan,
-            budget: self.budget,
-            outer: self.outer,
-            inside: self.inside,
-            progress: Progress::IDLE,
-            last: None,
-            state: State::Idle,
-            timer: None,
-        }
+        self.with(|judge, notify, _| (judge, notify, entropy))
     }
 
     /// Ends the whole operation at `deadline` at the latest.
@@ -258,12 +230,21 @@ where
     }
 
     fn with_judge<K>(self, change: impl FnOnce(J) -> K) -> RetryCall<Op, M, K, N, S, R> {
+        self.with(|judge, notify, entropy| (change(judge), notify, entropy))
+    }
+
+    /// Replaces what the types tell apart; nothing has begun yet.
+    fn with<K, L, Q>(
+        self,
+        change: impl FnOnce(J, N, R) -> (K, L, Q),
+    ) -> RetryCall<Op, M, K, L, S, Q> {
+        let (judge, notify, entropy) = change(self.judge, self.notify, self.entropy);
         RetryCall {
             op: self.op,
-            judge: change(self.judge),
-            notify: self.notify,
+            judge,
+            notify,
             time: self.time,
-            entropy: self.entropy,
+            entropy,
             plan: self.plan,
             budget: self.budget,
             outer: self.outer,
