@@ -7,6 +7,7 @@ mod jepsen_log;
 mod jsonl;
 mod porcupine_kv;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::Read;
 use std::str::FromStr;
@@ -234,7 +235,23 @@ struct Reading<'a> {
     builder: Builder,
 }
 
+/// What each process has asked for.
+type Asked = HashMap<u64, Value>;
+
+/// Reads the event of a line; its time is the place of the line.
+type ReadLine = fn(&Reading<'_>, Line<'_>, u64, &mut Asked) -> Result<Event<Value>, InputError>;
+
 impl Reading<'_> {
+    /// Reads a format that has an event a line.
+    fn each_line(&mut self, read: ReadLine) -> Result<(), InputError> {
+        let mut asked = Asked::new();
+        for (index, line) in self.source.lines().enumerate() {
+            let event = read(self, line, index as u64, &mut asked)?;
+            self.push(line.offset, line.number, event)?;
+        }
+        Ok(())
+    }
+
     /// Adds an event that stands at `offset` in line `line`.
     fn push(&mut self, offset: usize, line: usize, event: Event<Value>) -> Result<(), InputError> {
         if self.builder.events() >= MAX_EVENTS {

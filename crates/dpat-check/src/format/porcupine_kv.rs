@@ -1,30 +1,22 @@
 //! A map a line with `:process :type :f :key :value`.
 
-use std::collections::HashMap;
-
 use dpat_model::{Event, Kind};
 
 use super::edn::Edn;
 use super::jepsen_edn::Fields;
-use super::{KINDS, Line, Reading, function, kind};
+use super::{Asked, KINDS, Line, Reading, function, kind};
 use crate::error::InputError;
 use crate::value::Value;
 
 pub(super) fn read(reading: &mut Reading<'_>) -> Result<(), InputError> {
-    // What each process has asked for.
-    let mut asked: HashMap<u64, Value> = HashMap::new();
-    for (index, line) in reading.source.lines().enumerate() {
-        let event = event(reading, line, index as u64, &mut asked)?;
-        reading.push(line.offset, line.number, event)?;
-    }
-    Ok(())
+    reading.each_line(event)
 }
 
 fn event(
     reading: &Reading<'_>,
     line: Line<'_>,
     time_ns: u64,
-    asked: &mut HashMap<u64, Value>,
+    asked: &mut Asked,
 ) -> Result<Event<Value>, InputError> {
     let source = reading.source;
     let end = line.offset + line.text.len();
