@@ -3,7 +3,7 @@
 #[cfg(feature = "json")]
 use serde_json::{Value, json};
 
-use super::{MILLION, Nodes, check_name};
+use super::{MAX_OPS, MILLION, Nodes, check_name};
 use crate::NodeIx;
 
 /// Directed links between nodes; an end that is `None` stands for every node.
@@ -72,8 +72,10 @@ pub(super) trait Field: Sized {
 }
 
 macro_rules! faults {
+    (@check $field:ident $nodes:ident) => { $field.check($nodes) };
+    (@check $field:ident $nodes:ident $check:path) => { $check(&$field) };
     ($($(#[$about:meta])* $fault:ident $name:literal {
-        $($(#[$note:meta])* $field:ident: $kind:ty,)*
+        $($(#[$note:meta])* $field:ident: $kind:ty $(= $check:path)?,)*
     })*) => {
         /// Something that goes wrong.
         ///
@@ -101,7 +103,8 @@ macro_rules! faults {
             pub(super) fn check(&self, nodes: &Nodes) -> Result<(), (&'static str, String)> {
                 match self {
                     $(Self::$fault { $($field),* } => {
-                        $($field.check(nodes).map_err(|reason| (stringify!($field), reason))?;)*
+                        $(faults!(@check $field nodes $($check)?)
+                            .map_err(|reason| (stringify!($field), reason))?;)*
                     })*
                 }
                 let _ = nodes; // a fault without fields
@@ -120,7 +123,7 @@ macro_rules! faults {
                         $(let mut $field = None;
                         take(stringify!($field), &mut |value| {
                             let read = <$kind as Field>::read(value, nodes)?;
-                            read.check(nodes)?;
+                            faults!(@check read nodes $($check)?)?;
                             $field = Some(read);
                             Ok(())
                         })?;)*
@@ -446,6 +449,20 @@ faults! {
         /// How long.
         for_us: Option<u64>,
     }
+    /// Workload: a client makes only these of its calls, from the start, whenever the operation is due.
+    ///
+    /// No fault, but what a shrinker takes away besides faults. Of two for one client both hold.
+    Calls "calls" {
+        /// The client, counted from 0.
+        client: u64 = any,
+        /// The numbers of its calls, counted from 0, ascending.
+        keep: Vec<u64>,
+    }
+}
+
+/// The check of a field that may have every value of its type.
+fn any<T>(_: &T) -> Result<(), String> {
+    Ok(())
 }
 
 #[cfg(feature = "json")]
@@ -499,6 +516,25 @@ impl Field for Vec<NodeIx> {
     #[cfg(feature = "json")]
     fn write(&self, nodes: &Nodes) -> Option<Value> {
         Some(self.iter().filter_map(|node| node.write(nodes)).collect())
+    }
+}
+
+impl Field for Vec<u64> {
+    fn check(&self, _nodes: &Nodes) -> Result<(), String> {
+        if self.is_sorted_by(|one, next| one < next) && self.len() <= MAX_OPS {
+            return Ok(());
+        }
+        Err(format!("must ascend, and be at most {MAX_OPS}"))
+    }
+
+    #[cfg(feature = "json")]
+    fn read(value: Option<Value>, _nodes: &Nodes) -> Result<Self, String> {
+        parse(value)
+    }
+
+    #[cfg(feature = "json")]
+    fn write(&self, _nodes: &Nodes) -> Option<Value> {
+        Some(json!(self))
     }
 }
 

@@ -125,6 +125,11 @@ impl Generator {
         match kind {
             "time" => json!(self.below(9)),
             "positive" => json!(1 + self.below(u64::MAX)),
+            "index" => json!(self.below(9)),
+            "calls" => {
+                let first = self.below(9);
+                (first..first + self.below(4)).collect()
+            }
             "signed" => json!(self.0.next_u64() as i64),
             "per_million" => json!(self.below(1_000_001)),
             "name" => json!(format!("order.é\"{}", self.below(9))),

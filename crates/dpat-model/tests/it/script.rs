@@ -48,6 +48,17 @@ fn validation_names_the_field() {
         .validate()
         .unwrap_err();
     assert_eq!(error.to_string(), "ops[0].for_us: must not be 0");
+    let (client, keep) = (0, vec![0, 7, 7]);
+    let error = script(Fault::Calls { client, keep })
+        .validate()
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "ops[0].keep: must ascend, and be at most 100000"
+    );
+    for keep in [vec![], vec![0], vec![1, 5, u64::MAX]] {
+        assert_eq!(script(Fault::Calls { client, keep }).validate(), Ok(()));
+    }
 }
 
 #[test]
@@ -173,6 +184,14 @@ mod text {
                 "2:40: ops[0].delay: invalid value: map, expected map with a single key",
             ),
             (
+                r#"{"at_us": 0, "do": "calls", "client": 0, "keep": [3, 2]}"#,
+                "2:52: ops[0].keep: must ascend, and be at most 100000",
+            ),
+            (
+                r#"{"at_us": 0, "do": "calls", "client": 0}"#,
+                "2:3: ops[0].keep: missing",
+            ),
+            (
                 r#"{"at_us": 1, "do": "crash", "node": }"#,
                 "2:39: expected value",
             ),
@@ -215,7 +234,8 @@ mod text {
         let text = r#"{"seed": 7, "version": 1, "nodes": ["order", "payment"], "protocol": "shop", "ops": [
             {"node": 1, "do": "drop", "at_us": 10, "per_million": 50000, "step": "charge"},
             {"do": "loss", "per_million": 3, "on_event": 12}, {"do": "ring", "at_us": 1},
-            {"do": "crash", "node": "order", "on_event": "order.between", "for_us": 5}]}"#;
+            {"do": "crash", "node": "order", "on_event": "order.between", "for_us": 5},
+            {"keep": [0, 2, 7], "client": 0, "do": "calls", "at_us": 0}]}"#;
         let script = Script::parse(text, "f.json").unwrap();
         assert_eq!(script.to_json(), include_str!("canonical.json"));
         assert_eq!(
