@@ -13,7 +13,9 @@ use std::time::Duration;
     reason = "a wall time is positive and below 2^53 ns"
 )]
 fn all(criterion: &mut Criterion) {
-    let cases = cases::PATTERNS.into_iter().flat_map(cases::of);
+    let cases = cases::PATTERNS
+        .iter()
+        .flat_map(|pattern| cases::of(pattern));
     for mut case in cases.filter(|case| case.unit == Unit::NsPerOp) {
         let mut name = format!("{}/{}", case.pattern, case.operation);
         for part in [case.params_text(), format!("threads={}", case.threads)] {

@@ -1,6 +1,7 @@
 //! The cases, one list for both faces (the runner and criterion).
 
 mod breaker;
+mod check;
 mod clocks;
 mod ids;
 mod retry;
@@ -8,7 +9,7 @@ mod retry;
 use crate::harness::Case;
 
 /// Every pattern that has cases, in the order of the page.
-pub const PATTERNS: [&str; 4] = ["ids", "clocks", "breaker", "retry"];
+pub const PATTERNS: &[&str] = &["ids", "clocks", "breaker", "retry", "check"];
 
 /// Makes the cases of a pattern; none for an unknown one.
 #[must_use]
@@ -17,6 +18,7 @@ pub fn of(pattern: &str) -> Vec<Case> {
         "ids" => ids::cases(),
         "clocks" => clocks::cases(),
         "breaker" => breaker::cases(),
+        "check" => check::cases(),
         "retry" => retry::cases(),
         _ => Vec::new(),
     }
@@ -29,6 +31,7 @@ pub fn notes(pattern: &str) -> &'static str {
         "ids" => ids::NOTES,
         "clocks" => clocks::NOTES,
         "breaker" => breaker::NOTES,
+        "check" => check::NOTES,
         "retry" => retry::NOTES,
         _ => "",
     }

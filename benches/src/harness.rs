@@ -40,6 +40,8 @@ pub struct Case {
     pub threads: usize,
     /// Operations under way at once.
     pub in_flight: usize,
+    /// Items (messages, transactions, records) that one call of a contender handles; numbers are given per item.
+    pub items: u64,
     /// What both sides do, and where they differ.
     pub work: &'static str,
     /// The dpat side.
@@ -65,6 +67,7 @@ impl Case {
             unit: Unit::NsPerOp,
             threads: 1,
             in_flight: 1,
+            items: 1,
             work,
             ours,
             peers,
@@ -83,6 +86,13 @@ impl Case {
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self.in_flight = threads;
+        self
+    }
+
+    /// Says that one call handles `items` items, so that numbers are given per item and calls are not timed one by one.
+    #[must_use]
+    pub fn items(mut self, items: u64) -> Self {
+        self.items = items.max(1);
         self
     }
 

@@ -87,7 +87,7 @@ fn measure(arguments: &Arguments) -> io::Result<()> {
     let rustc = rustc();
     let mut all = Vec::new();
     let mut sections = Vec::new();
-    for pattern in cases::PATTERNS {
+    for &pattern in cases::PATTERNS {
         if !arguments.names.contains(&pattern) {
             continue;
         }
@@ -114,7 +114,7 @@ fn measure(arguments: &Arguments) -> io::Result<()> {
     }
     if let Some(path) = &arguments.table {
         let previous = std::fs::read_to_string(path).unwrap_or_default();
-        write(path, &table::page(&previous, &cases::PATTERNS, &sections))?;
+        write(path, &table::page(&previous, cases::PATTERNS, &sections))?;
     }
     Ok(())
 }
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn every_contender_of_every_case_runs() {
-        for pattern in cases::PATTERNS {
+        for &pattern in cases::PATTERNS {
             let cases = cases::of(pattern);
             assert!(!cases.is_empty() && !cases::notes(pattern).is_empty());
             for mut case in cases {

@@ -4,6 +4,8 @@ use crate::harness::{Case, Contender, Unit};
 use crate::report::Row;
 use crate::stats::{median, quantile, ratio};
 
+/// Fewer single operations than this say nothing about the 99th percentile.
+const SAMPLES_MIN: usize = 100;
 /// Single operations below this are not timed one by one: the clock would be most of it.
 const SAMPLED_FROM_NS: f64 = 250.0;
 
@@ -18,6 +20,9 @@ pub struct Plan {
     pub round_ns: f64,
     /// Operations timed one by one for the 99th percentile.
     pub samples: u64,
+    /// How long the rounds of one contender may take together in a sweep: calls that fill more than a round get fewer
+    /// rounds, at least one a sweep.
+    pub sweep_ns: f64,
 }
 
 impl Plan {
@@ -30,6 +35,7 @@ impl Plan {
         rounds: 51,
         round_ns: 5e5,
         samples: 20_000,
+        sweep_ns: 1e9,
     };
 
     /// The plan of `--quick`.
@@ -38,6 +44,7 @@ impl Plan {
         rounds: 21,
         round_ns: 4e5,
         samples: 2_000,
+        sweep_ns: 2e8,
     };
 
     /// Returns the word of the table.
@@ -67,16 +74,21 @@ struct Measured {
 struct Running {
     case: Case,
     iters: Vec<u64>,
+    /// Rounds in a sweep.
+    rounds: usize,
     per_op: Vec<Vec<f64>>,
 }
 
 impl Running {
     fn new(mut case: Case, plan: Plan) -> Self {
-        let iters: Vec<u64> = match case.unit {
+        let calls: Vec<Calls> = match case.unit {
             Unit::NsPerOp => case.contenders().map(|c| calibrate(c, plan)).collect(),
-            Unit::Bytes => case.contenders().map(|_| 1_000).collect(),
+            Unit::Bytes => case.contenders().map(|_| Calls::COUNTED).collect(),
         };
+        let iters: Vec<u64> = calls.iter().map(|calls| calls.in_round).collect();
+        let slowest = calls.iter().map(|calls| calls.round_ns).fold(0.0, f64::max);
         Self {
+            rounds: rounds(plan, slowest),
             per_op: vec![Vec::with_capacity(plan.rounds_in_all()); iters.len()],
             case,
             iters,
@@ -87,22 +99,25 @@ impl Running {
     fn round(&mut self, round: usize) {
         let mut order: Vec<usize> = (0..self.iters.len()).collect();
         order.rotate_left(round % self.iters.len());
+        let items = self.case.items;
         for index in order {
             let contender = match index.checked_sub(1) {
                 None => &mut self.case.ours,
                 Some(peer) => &mut self.case.peers[peer],
             };
-            self.per_op[index].push(per_op(contender, self.iters[index]));
+            self.per_op[index].push(per_op(contender, self.iters[index], items));
         }
     }
 
     fn finish(mut self, plan: Plan, cpu: &str) -> Vec<Row> {
         let mut measured = Vec::with_capacity(self.iters.len());
+        let single = self.case.items == 1;
         for (contender, rounds) in self.case.contenders().zip(&self.per_op) {
             let per_op = median(rounds).unwrap_or_default();
-            let p99 = (per_op >= SAMPLED_FROM_NS)
-                .then(|| quantile(&contender.sample(plan.samples), 0.99))
-                .flatten();
+            let p99 = (per_op >= SAMPLED_FROM_NS && single)
+                .then(|| contender.sample(samples(plan, per_op)))
+                .filter(|samples| samples.len() >= SAMPLES_MIN)
+                .and_then(|samples| quantile(&samples, 0.99));
             measured.push(Measured { per_op, p99 });
         }
         rows(&self.case, &measured, cpu)
@@ -117,7 +132,7 @@ pub fn cases(cases: Vec<Case>, plan: Plan, cpu: &str, mut progress: impl FnMut()
         .collect();
     for _ in 0..plan.sweeps {
         for case in &mut running {
-            for round in 0..plan.rounds {
+            for round in 0..case.rounds {
                 case.round(round);
             }
         }
@@ -156,9 +171,48 @@ fn rows(case: &Case, measured: &[Measured], cpu: &str) -> Vec<Row> {
         .collect()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "iterations are far below 2^52")]
-fn per_op(contender: &mut Contender, iters: u64) -> f64 {
-    contender.run(iters) / iters as f64
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "iterations and items are far below 2^52"
+)]
+fn per_op(contender: &mut Contender, iters: u64, items: u64) -> f64 {
+    contender.run(iters) / iters as f64 / items as f64
+}
+
+/// What a round of one contender is.
+struct Calls {
+    in_round: u64,
+    round_ns: f64,
+}
+
+impl Calls {
+    /// Bytes are counted, whatever the time.
+    const COUNTED: Self = Self {
+        in_round: 1_000,
+        round_ns: 0.0,
+    };
+}
+
+/// Returns the rounds of a sweep: all of the plan's, or as many as fit in its time, and one at the least.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to a small range first"
+)]
+fn rounds(plan: Plan, round_ns: f64) -> usize {
+    let fit = (plan.sweep_ns / round_ns.max(1.0)).clamp(1.0, 1e6) as usize;
+    fit.min(plan.rounds)
+}
+
+/// Returns how many calls are timed one by one: all of the plan's, or as many as fit in a sweep's time.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to a small range first"
+)]
+fn samples(plan: Plan, call_ns: f64) -> u64 {
+    let fit = (plan.sweep_ns / call_ns.max(1.0)).clamp(1.0, 1e9) as u64;
+    fit.min(plan.samples)
 }
 
 /// Returns how many operations fill a round; warms up on the way.
@@ -169,16 +223,30 @@ fn per_op(contender: &mut Contender, iters: u64) -> f64 {
     clippy::cast_sign_loss,
     reason = "clamped to a small range first"
 )]
-fn calibrate(contender: &mut Contender, plan: Plan) -> u64 {
+fn calibrate(contender: &mut Contender, plan: Plan) -> Calls {
+    // What fills a round with one call is called once.
+    let once = contender.run(1);
+    if once >= plan.round_ns {
+        let again = contender.run(1).min(once);
+        if again >= plan.round_ns {
+            return Calls {
+                in_round: 1,
+                round_ns: again,
+            };
+        }
+    }
     let mut iters = 2;
     loop {
         let each = (0..5)
-            .map(|_| per_op(contender, iters))
+            .map(|_| per_op(contender, iters, 1))
             .fold(f64::INFINITY, f64::min)
             .max(0.1);
         let wanted = (plan.round_ns / each).clamp(2.0, 1e9) as u64;
         if wanted <= iters.saturating_mul(2) {
-            return wanted;
+            return Calls {
+                in_round: wanted,
+                round_ns: plan.round_ns,
+            };
         }
         iters = wanted.min(iters.saturating_mul(16));
     }
@@ -216,6 +284,7 @@ mod tests {
             rounds: 5,
             round_ns: 1_000.0,
             samples: 10,
+            sweep_ns: 1e9,
         };
         let rows = cases(vec![case], plan, "cpu", || ());
         assert_eq!(rows.len(), 2);
@@ -225,6 +294,16 @@ mod tests {
             assert_eq!(row.ratio, row.ours / row.theirs);
         }
         assert!(seen.iter().all(|seen| seen.get() >= 15 * 2));
+    }
+
+    #[test]
+    fn slow_calls_get_fewer_rounds_and_one_at_the_least() {
+        let plan = Plan::QUICK;
+        assert_eq!(rounds(plan, plan.round_ns), plan.rounds);
+        assert_eq!(rounds(plan, plan.sweep_ns / 3.5), 3);
+        assert_eq!(rounds(plan, plan.sweep_ns * 10.0), 1);
+        assert_eq!(samples(plan, plan.sweep_ns / 7.0), 7);
+        assert_eq!(samples(plan, 1_000.0), plan.samples);
     }
 
     #[test]

@@ -40,7 +40,8 @@ pub fn section(heading: &Heading<'_>, rows: &[Row]) -> String {
     } = heading;
     let _ = writeln!(
         text,
-        "\n## {pattern}\n\n{cpu}; {rustc}; {plan} run, median of {rounds} interleaved rounds.\n"
+        "\n## {pattern}\n\n{cpu}; {rustc}; {plan} run, median of {rounds} interleaved rounds (of fewer, at least five, \
+         where one call fills many).\n"
     );
     text.push_str(COLUMNS);
     for row in rows {
