@@ -144,7 +144,7 @@ impl Demo {
         let faults = match &self.faults {
             Some(path) if path.as_os_str() == "none" => Faults::None,
             Some(path) => Faults::Script(
-                chaos::read(path).map_err(|error| Refusal::Input(error.to_string()))?,
+                chaos::read(path, false).map_err(|error| Refusal::Input(error.to_string()))?,
             ),
             None if self.serve => Faults::None,
             None => Faults::Seeded,

@@ -7,6 +7,8 @@ mod text;
 use std::fmt;
 
 pub use fault::{Delay, Fault, LinkSet};
+#[cfg(feature = "json")]
+pub use text::Accept;
 
 use crate::NodeIx;
 

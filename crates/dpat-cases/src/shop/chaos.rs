@@ -1,102 +1,51 @@
-//! Faults: what a script says, and what it means for one request.
+//! Faults: what a script means for the shop, and for one request.
 //!
 //! A fault of a single request is drawn from a hash of seed, operation, order, step and sending, so that the same
 //! seed gives the same faults, however the requests are timed. Kills and hangs follow a timetable.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dpat_core::{Entropy, SplitMix64};
-use serde::{Deserialize, Serialize};
+use dpat_model::{Accept, Fault, InputError, MILLION, NodeIx, Op, Script, Trigger};
 
 use super::config::{Config, Faults, Scenario};
 use super::domain::{CARD_LIMIT_CENTS, Fnv, Order};
-use super::input::explain;
 use super::service::ports::{Peer, Step};
 use super::workflow::COMPLETED;
 
-/// The version of the script's form.
-pub const VERSION: u32 = 1;
 /// What a script for the shop says in `protocol`.
 pub const PROTOCOL: &str = "shop";
-/// How many nodes the shop has.
-pub const NODES: u32 = 5;
-/// Most operations in one script.
-pub const OPS_MAX: usize = 10_000;
-const MILLION: u32 = 1_000_000;
+/// The services as scripts name them; a script may also number them, in this order.
+pub const NODES: [&str; 5] = ["gateway", "order", "inventory", "payment", "shipping"];
 
-/// A plan of faults.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, try_from = "RawScript")]
-pub struct Script {
-    /// Version of the form.
-    pub version: u32,
-    /// Which system it is for.
-    pub protocol: String,
-    /// How many nodes it is for.
-    pub nodes: u32,
-    /// Seed of the draws.
-    pub seed: u64,
-    /// What happens.
-    pub ops: Vec<Op>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawScript {
-    version: u32,
-    protocol: String,
-    nodes: u32,
-    seed: u64,
-    ops: Vec<Op>,
-}
-
-impl TryFrom<RawScript> for Script {
-    type Error = String;
-
-    fn try_from(raw: RawScript) -> Result<Self, String> {
-        if raw.version != VERSION {
-            return Err(format!("version: must be {VERSION}, is {}", raw.version));
-        }
-        if raw.protocol != PROTOCOL {
-            return Err(format!("protocol: must be {PROTOCOL}, is {}", raw.protocol));
-        }
-        if raw.nodes != NODES {
-            return Err(format!("nodes: must be {NODES}, is {}", raw.nodes));
-        }
-        if raw.ops.len() > OPS_MAX {
-            return Err(format!(
-                "ops: must be at most {OPS_MAX}, are {}",
-                raw.ops.len()
-            ));
-        }
-        Ok(Self {
-            version: raw.version,
-            protocol: raw.protocol,
-            nodes: raw.nodes,
-            seed: raw.seed,
-            ops: raw.ops,
-        })
-    }
-}
-
-/// What kind of fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// A kind of fault that a run reports by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Do {
-    /// Answer with an error before anything happens.
+    /// Answered with an error before anything happened.
     Error,
-    /// Do the work, then close the connection without an answer.
+    /// The work was done, and the connection closed without an answer.
     Drop,
-    /// Answer late.
+    /// Answered late.
     Latency,
-    /// Take requests and never answer.
+    /// Taken and never answered.
     Hang,
-    /// Kill the node and start it again on its store.
+    /// The node was killed and started again on its store.
     Kill,
 }
 
 impl Do {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::Error,
+        Self::Drop,
+        Self::Latency,
+        Self::Hang,
+        Self::Kill,
+    ];
+
     /// Returns the name used in scripts and reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -110,160 +59,159 @@ impl Do {
     }
 }
 
-/// One operation of a script.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, try_from = "RawOp")]
-pub struct Op {
-    /// From when on, in microseconds after the start of the run; not with `on_event`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub at_us: Option<u64>,
-    /// At which point of an order's flow; a kill only, and with `order_id`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_event: Option<String>,
-    /// What.
-    #[serde(rename = "do")]
-    pub action: Do,
-    /// Where.
-    pub node: Peer,
-    /// The one order that is hit, at its first sending.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub order_id: Option<String>,
-    /// The one step that is hit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub step: Option<Step>,
-    /// How many of a million requests are hit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub per_million: Option<u32>,
-    /// For how long: a hang, the time a killed node stays away, or the window of the other faults.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub for_us: Option<u64>,
-    /// How much later a late answer is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub add_us: Option<u64>,
+/// Returns the service that a script means.
+///
+/// # Panics
+/// If the script is not for five nodes; scripts that were read are.
+#[must_use]
+pub fn peer(node: NodeIx) -> Peer {
+    let found = Peer::ALL.into_iter().find(|peer| self::node(*peer) == node);
+    found.expect("a script for the five services names no other")
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawOp {
-    at_us: Option<u64>,
-    on_event: Option<String>,
-    #[serde(rename = "do")]
-    action: Do,
-    node: Peer,
-    order_id: Option<String>,
-    step: Option<Step>,
+/// Returns how a script numbers a service.
+#[must_use]
+pub const fn node(peer: Peer) -> NodeIx {
+    NodeIx(match peer {
+        Peer::Gateway => 0,
+        Peer::Order => 1,
+        Peer::Inventory => 2,
+        Peer::Payment => 3,
+        Peer::Shipping => 4,
+    })
+}
+
+/// Makes a script without faults.
+#[must_use]
+pub fn none(seed: u64) -> Script {
+    let names = NODES.iter().map(|name| (*name).to_owned()).collect();
+    Script::new(PROTOCOL, dpat_model::Nodes::Named(names), seed)
+}
+
+/// A fault of single requests, as far as all of them have it in common.
+struct Request<'a> {
+    kind: Do,
+    node: NodeIx,
+    step: Option<&'a str>,
+    order_id: Option<&'a str>,
     per_million: Option<u32>,
+    add_us: u64,
     for_us: Option<u64>,
-    add_us: Option<u64>,
 }
 
-impl TryFrom<RawOp> for Op {
-    type Error = String;
-
-    fn try_from(raw: RawOp) -> Result<Self, String> {
-        let op = Self {
-            at_us: raw.at_us,
-            on_event: raw.on_event,
-            action: raw.action,
-            node: raw.node,
-            order_id: raw.order_id,
-            step: raw.step,
-            per_million: raw.per_million,
-            for_us: raw.for_us,
-            add_us: raw.add_us,
+fn request(fault: &Fault) -> Option<Request<'_>> {
+    macro_rules! of {
+        ($kind:ident, $fault:ident $(, $add:ident)?) => {
+            if let Fault::$fault {
+                node,
+                step,
+                order_id,
+                per_million,
+                for_us,
+                $($add,)?
+            } = fault
+            {
+                let add_us = 0;
+                $(let add_us = add_us + $add;)?
+                return Some(Request {
+                    kind: Do::$kind,
+                    node: *node,
+                    step: step.as_deref(),
+                    order_id: order_id.as_deref(),
+                    per_million: *per_million,
+                    add_us,
+                    for_us: *for_us,
+                });
+            }
         };
-        op.check()?;
-        Ok(op)
+    }
+    of!(Error, Error);
+    of!(Drop, Drop);
+    of!(Latency, Latency, add_us);
+    of!(Hang, Hang);
+    None
+}
+
+impl Request<'_> {
+    /// Says whether it is of the whole node.
+    fn is_of_all(&self) -> bool {
+        self.step.is_none() && self.order_id.is_none() && self.per_million.is_none()
     }
 }
 
-impl Op {
-    fn check(&self) -> Result<(), String> {
-        match (&self.on_event, self.at_us) {
-            (None, None) => return Err("at_us: either this or on_event is needed".to_owned()),
-            (Some(_), Some(_)) => {
-                return Err("on_event: not together with at_us".to_owned());
-            }
-            (Some(event), None) => {
-                if event != COMPLETED {
-                    return Err(format!("on_event: must be {COMPLETED}, is {event}"));
-                }
-                if self.action != Do::Kill || self.node != Peer::Order {
-                    return Err(
-                        "on_event: only a kill of the order node can wait for it".to_owned()
-                    );
-                }
-                if self.order_id.is_none() {
-                    return Err("order_id: needed with on_event".to_owned());
-                }
-            }
-            (None, Some(_)) => {}
+/// Refuses what the shop cannot do; `simulated` is whether it runs in the simulator.
+///
+/// # Errors
+/// The field and the reason.
+pub fn accept(op: &Op, simulated: bool) -> Result<(), (&'static str, String)> {
+    let refuse = |field, reason: &str| Err((field, reason.to_owned()));
+    if let Some(request) = request(&op.fault) {
+        if !matches!(op.when, Trigger::At(_)) {
+            return refuse("on_event", "a fault of requests begins at a time");
         }
-        match self.action {
-            Do::Error | Do::Drop | Do::Latency => {
-                match (self.per_million, &self.order_id) {
-                    (Some(rate), None) if rate <= MILLION => {}
-                    (None, Some(_)) => {}
-                    (Some(rate), None) => {
-                        return Err(format!("per_million: must be at most {MILLION}, is {rate}"));
-                    }
-                    _ => {
-                        return Err("per_million: either this or order_id is needed".to_owned());
-                    }
-                }
-                if (self.action == Do::Latency) != self.add_us.is_some() {
-                    return Err("add_us: needed with latency, and only there".to_owned());
-                }
-            }
-            Do::Hang | Do::Kill => {
-                if self.for_us.is_none() {
-                    return Err("for_us: needed with hang and kill".to_owned());
-                }
-                if self.per_million.is_some() || self.step.is_some() || self.add_us.is_some() {
-                    return Err(
-                        "per_million, step, add_us: a hang or a kill is of the whole node"
-                            .to_owned(),
-                    );
-                }
-                if self.order_id.is_some() && self.on_event.is_none() {
-                    return Err("order_id: a hang or a timed kill is of no order".to_owned());
-                }
-            }
+        if request
+            .step
+            .is_some_and(|step| Step::by_name(step).is_none())
+        {
+            let names = Step::ALL.map(Step::name).join(", ");
+            return Err(("step", format!("must be one of {names}")));
         }
-        Ok(())
-    }
-
-    /// Returns when the operation ends, in microseconds after the start of the run.
-    fn end_us(&self) -> u64 {
-        match (self.at_us, self.for_us) {
-            (Some(at), Some(length)) => at.saturating_add(length),
-            _ => u64::MAX,
+        if request.kind == Do::Hang && request.for_us.is_none() {
+            return refuse("for_us", "needed with hang");
         }
+        return Ok(());
     }
-
-    fn covers(&self, at_us: u64) -> bool {
-        self.at_us.is_some_and(|from| from <= at_us) && at_us < self.end_us()
-    }
-
-    /// Returns how long the operation lasts.
-    #[must_use]
-    pub fn length(&self) -> Duration {
-        Duration::from_micros(self.for_us.unwrap_or(0))
-    }
-
-    fn timed(action: Do, node: Peer, at_us: u64, for_us: Option<u64>) -> Self {
-        Self {
-            at_us: Some(at_us),
-            on_event: None,
-            action,
+    match &op.fault {
+        Fault::Kill {
             node,
-            order_id: None,
-            step: None,
-            per_million: None,
+            order_id,
             for_us,
-            add_us: None,
+        } => match &op.when {
+            _ if for_us.is_none() && !simulated => refuse("for_us", "needed with kill"),
+            Trigger::Point { name, .. } => {
+                if name != COMPLETED {
+                    return Err(("on_event", format!("must be {COMPLETED:?}")));
+                }
+                if *node != self::node(Peer::Order) {
+                    return refuse("node", "only the order node passes this point");
+                }
+                if order_id.is_none() && !simulated {
+                    return refuse("order_id", "needed with a named on_event");
+                }
+                Ok(())
+            }
+            _ if order_id.is_some() => refuse("order_id", "needs a named on_event"),
+            Trigger::Event(_) if !simulated => refuse("on_event", "needs a simulated run"),
+            _ => Ok(()),
+        },
+        Fault::Calls { client, .. } if *client == 0 => Ok(()),
+        Fault::Calls { .. } => refuse("client", "the customers are client 0"),
+        Fault::Garble { .. } => refuse("do", "the shop does not garble answers"),
+        Fault::DiskTorn { .. }
+        | Fault::DiskLost { .. }
+        | Fault::DiskReorder { .. }
+        | Fault::DiskCorrupt { .. }
+        | Fault::DiskError { .. }
+        | Fault::DiskFull { .. } => {
+            refuse("do", "the stores of the shop are not on a simulated disk")
         }
+        Fault::ClockOffset { .. }
+        | Fault::ClockDrift { .. }
+        | Fault::ClockJump { .. }
+        | Fault::ClockFreeze { .. } => refuse("do", "the clocks of the shop cannot be changed"),
+        _ if !simulated => refuse("do", "needs a simulated run"),
+        _ => Ok(()),
     }
+}
+
+/// Returns which orders are sent, by their numbers from 0: all, unless the script says otherwise.
+pub fn kept(script: &Script) -> impl Fn(u64) -> bool {
+    let lists = script.ops.iter().filter_map(|op| match &op.fault {
+        Fault::Calls { keep, .. } => Some(keep.clone()),
+        _ => None,
+    });
+    let lists: Vec<Vec<u64>> = lists.collect();
+    move |number| lists.iter().all(|keep| keep.binary_search(&number).is_ok())
 }
 
 /// What happens to one request.
@@ -299,118 +247,184 @@ pub struct Subject<'a> {
     pub at_us: u64,
 }
 
-impl Script {
-    /// No faults.
-    #[must_use]
-    pub fn none() -> Self {
-        Self {
-            version: VERSION,
-            protocol: PROTOCOL.to_owned(),
-            nodes: NODES,
-            seed: 0,
-            ops: Vec::new(),
+/// Decides what happens to a request: the first hang that hits it, or else the first operation that does.
+#[must_use]
+pub fn fate(script: &Script, subject: Subject<'_>) -> Fate {
+    let mut first = Fate::Pass;
+    for (number, op) in script.ops.iter().enumerate() {
+        let (Trigger::At(from_us), Some(fault)) = (&op.when, request(&op.fault)) else {
+            continue;
+        };
+        // Only a hang still matters once something was found.
+        if first != Fate::Pass && fault.kind != Do::Hang {
+            continue;
+        }
+        let until_us = from_us.saturating_add(fault.for_us.unwrap_or(u64::MAX));
+        let covers = (*from_us..until_us).contains(&subject.at_us);
+        if !covers || !hits(script.seed, number, &fault, subject) {
+            continue;
+        }
+        first = match fault.kind {
+            Do::Error => Fate::Error,
+            Do::Drop => Fate::Drop,
+            Do::Latency => Fate::Late(Duration::from_micros(fault.add_us)),
+            Do::Hang => return Fate::Hang { until_us },
+            Do::Kill => first,
+        };
+    }
+    first
+}
+
+fn hits(seed: u64, number: usize, fault: &Request<'_>, subject: Subject<'_>) -> bool {
+    if fault.node != node(subject.node)
+        || fault.step.is_some_and(|step| step != subject.step.name())
+        || fault.order_id.is_some_and(|id| id != subject.order_id)
+    {
+        return false;
+    }
+    match (fault.order_id, fault.per_million) {
+        // One order is hit at its first sending.
+        (Some(_), None) => subject.attempt == 0,
+        (None, None) => true,
+        (_, Some(rate)) => {
+            let mut hash = Fnv::default();
+            hash.number(seed);
+            hash.number(number as u64);
+            hash.text(subject.order_id);
+            hash.text(subject.step.name());
+            hash.number(u64::from(subject.attempt));
+            hash.finish() % u64::from(MILLION) < u64::from(rate)
         }
     }
+}
 
-    /// Decides what happens to a request: the first operation that hits it.
-    #[must_use]
-    pub fn fate(&self, subject: Subject<'_>) -> Fate {
-        let hang = self.ops.iter().find(|op| {
-            op.action == Do::Hang && op.node == subject.node && op.covers(subject.at_us)
-        });
-        if let Some(op) = hang {
-            return Fate::Hang {
-                until_us: op.end_us(),
-            };
-        }
-        for (number, op) in self.ops.iter().enumerate() {
-            if !self.hits(number, op, subject) {
-                continue;
+/// Says whether the order node dies at this point, and for how long.
+#[must_use]
+pub fn dies_at(script: &Script, point: &str, order_id: &str) -> Option<Duration> {
+    script
+        .ops
+        .iter()
+        .find_map(|op| match (&op.when, &op.fault) {
+            (
+                Trigger::Point { name, .. },
+                Fault::Kill {
+                    order_id: Some(id),
+                    for_us,
+                    ..
+                },
+            ) if name == point && id == order_id => {
+                Some(Duration::from_micros(for_us.unwrap_or(0)))
             }
-            match op.action {
-                Do::Error => return Fate::Error,
-                Do::Drop => return Fate::Drop,
-                Do::Latency => {
-                    return Fate::Late(Duration::from_micros(op.add_us.unwrap_or(0)));
-                }
-                Do::Hang | Do::Kill => {}
-            }
+            _ => None,
+        })
+}
+
+/// A fault of a whole node that follows a timetable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timed {
+    /// Which service.
+    pub peer: Peer,
+    /// From when on, in microseconds after the start of the run.
+    pub at_us: u64,
+    /// For how long, in microseconds.
+    pub for_us: u64,
+}
+
+/// Returns the kills that follow the timetable.
+pub fn kills(script: &Script) -> impl Iterator<Item = Timed> {
+    script
+        .ops
+        .iter()
+        .filter_map(|op| match (&op.when, &op.fault) {
+            (Trigger::At(at_us), Fault::Kill { node, for_us, .. }) => Some(Timed {
+                peer: peer(*node),
+                at_us: *at_us,
+                for_us: for_us.unwrap_or(0),
+            }),
+            _ => None,
+        })
+}
+
+/// Returns the times at which a whole service hangs.
+pub fn hangs(script: &Script) -> impl Iterator<Item = Timed> {
+    script.ops.iter().filter_map(|op| {
+        let request = request(&op.fault)?;
+        match op.when {
+            Trigger::At(at_us) if request.kind == Do::Hang && request.is_of_all() => Some(Timed {
+                peer: peer(request.node),
+                at_us,
+                for_us: request.for_us.unwrap_or(0),
+            }),
+            _ => None,
         }
-        Fate::Pass
-    }
+    })
+}
 
-    fn hits(&self, number: usize, op: &Op, subject: Subject<'_>) -> bool {
-        if op.node != subject.node
-            || op.step.is_some_and(|step| step != subject.step)
-            || !op.covers(subject.at_us)
-        {
-            return false;
-        }
-        match (&op.order_id, op.per_million) {
-            (Some(order_id), _) => order_id == subject.order_id && subject.attempt == 0,
-            (None, Some(rate)) => {
-                let mut hash = Fnv::default();
-                hash.number(self.seed);
-                hash.number(number as u64);
-                hash.text(subject.order_id);
-                hash.text(subject.step.name());
-                hash.number(u64::from(subject.attempt));
-                hash.finish() % u64::from(MILLION) < u64::from(rate)
-            }
-            (None, None) => false,
-        }
+/// Returns the order that an operation names.
+fn order_of(op: &Op) -> Option<(Do, &str)> {
+    if let Some(request) = request(&op.fault) {
+        return Some((request.kind, request.order_id?));
     }
+    match &op.fault {
+        Fault::Kill {
+            order_id: Some(id), ..
+        } => Some((Do::Kill, id)),
+        _ => None,
+    }
+}
 
-    /// Says whether the order node dies at this point, and for how long.
-    #[must_use]
-    pub fn dies_at(&self, point: &str, order_id: &str) -> Option<Duration> {
-        let op = self.ops.iter().find(|op| {
-            op.on_event.as_deref() == Some(point) && op.order_id.as_deref() == Some(order_id)
-        })?;
-        Some(op.length())
-    }
+/// Returns the orders that the script names.
+pub fn orders(script: &Script) -> impl Iterator<Item = &str> {
+    let named = script.ops.iter().filter_map(order_of);
+    named.map(|(_, order_id)| order_id)
+}
 
-    /// Returns the timed operations of a kind.
-    pub fn timed(&self, action: Do) -> impl Iterator<Item = (u64, &Op)> {
-        let of_kind = move |op: &&Op| op.action == action;
-        self.ops
-            .iter()
-            .filter(of_kind)
-            .filter_map(|op| Some((op.at_us?, op)))
-    }
-
-    /// Returns the orders that the script names.
-    pub fn orders(&self) -> impl Iterator<Item = &str> {
-        self.ops.iter().filter_map(|op| op.order_id.as_deref())
-    }
+/// Says whether the script means this one order with a fault of this kind.
+#[must_use]
+pub fn means(script: &Script, kind: Do, order_id: &str) -> bool {
+    let mut named = script.ops.iter().filter_map(order_of);
+    named.any(|named| named == (kind, order_id))
 }
 
 /// Returns the plan of a configuration; `orders` are the orders of the run, in order.
 #[must_use]
 pub fn plan(config: &Config, orders: impl Iterator<Item = Order>) -> Script {
     let length = u64::try_from(config.length().as_micros()).unwrap_or(u64::MAX);
+    let payment = node(Peer::Payment);
+    let one = |at_us, fault| {
+        let mut script = none(config.seed);
+        let when = Trigger::At(at_us);
+        script.ops.push(Op { when, fault });
+        script
+    };
     match (&config.faults, config.scenario) {
-        (Faults::None, _) => Script::none(),
+        (Faults::None, _) => none(0),
         (Faults::Script(script), _) => script.clone(),
         (Faults::Seeded, Scenario::Shop) => seeded(config, orders, config.orders),
-        (Faults::Seeded, Scenario::RetryStorm) => {
-            let mut op = Op::timed(Do::Error, Peer::Payment, length / 5, Some(length / 2));
-            op.step = Some(Step::Charge);
-            op.per_million = Some(700_000);
-            Script {
-                seed: config.seed,
-                ops: vec![op],
-                ..Script::none()
-            }
-        }
+        (Faults::Seeded, Scenario::RetryStorm) => one(
+            length / 5,
+            Fault::Error {
+                node: payment,
+                step: Some(Step::Charge.name().to_owned()),
+                order_id: None,
+                per_million: Some(700_000),
+                for_us: Some(length / 2),
+            },
+        ),
         (Faults::Seeded, Scenario::CascadingFailure) => {
-            let hang = (length / 10 * 3).clamp(2_500_000, 10_000_000);
-            Script {
-                seed: config.seed,
-                ops: vec![Op::timed(Do::Hang, Peer::Payment, length / 4, Some(hang))],
-                ..Script::none()
-            }
+            let for_us = (length / 10 * 3).clamp(2_500_000, 10_000_000);
+            one(length / 4, hang(payment, for_us))
         }
+    }
+}
+
+fn hang(node: NodeIx, for_us: u64) -> Fault {
+    Fault::Hang {
+        node,
+        step: None,
+        order_id: None,
+        per_million: None,
+        for_us: Some(for_us),
     }
 }
 
@@ -418,49 +432,74 @@ pub fn plan(config: &Config, orders: impl Iterator<Item = Order>) -> Script {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScriptError {
-    /// It is no script.
-    #[error("{}:{line}:{column}: {field}: {reason}", .file.display())]
-    Invalid {
-        /// Which file.
-        file: PathBuf,
-        /// From 1.
-        line: usize,
-        /// In bytes, from 1.
-        column: usize,
-        /// The field that is wrong.
-        field: String,
-        /// What is wrong with it.
-        reason: String,
-    },
+    /// It is no script, or not one for this run.
+    #[error(transparent)]
+    Invalid(#[from] InputError),
     /// The file cannot be read.
     #[error("{}:1:1: file: {source}", .file.display())]
     Unreadable {
         /// Which file.
         file: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
-/// Reads a script from a file.
+/// Reads a script from a file; `simulated` is whether it is for the simulator.
 ///
 /// # Errors
 /// [`ScriptError`].
-pub fn read(file: &Path) -> Result<Script, ScriptError> {
-    let text = std::fs::read(file).map_err(|source| ScriptError::Unreadable {
+pub fn read(file: &Path, simulated: bool) -> Result<Script, ScriptError> {
+    let unreadable = |source| ScriptError::Unreadable {
         file: file.to_owned(),
         source,
-    })?;
-    serde_json::from_slice(&text).map_err(|error| {
-        let (field, reason) = explain(&text, &error);
-        ScriptError::Invalid {
-            file: file.to_owned(),
-            line: error.line().max(1),
-            column: error.column().max(1),
-            field,
-            reason,
-        }
-    })
+    };
+    let mut text = String::new();
+    // One byte more than is allowed tells a file that is too large.
+    let limit = Script::MAX_BYTES as u64 + 1;
+    File::open(file)
+        .and_then(|opened| opened.take(limit).read_to_string(&mut text))
+        .map_err(unreadable)?;
+    Ok(parse(&text, &file.display().to_string(), simulated)?)
+}
+
+/// Reads a script; `file` is the name that errors carry.
+///
+/// # Errors
+/// [`InputError`].
+pub fn parse(text: &str, file: &str, simulated: bool) -> Result<Script, InputError> {
+    let accept = Accept {
+        protocol: Some(PROTOCOL),
+        names: &NODES,
+        op: &|op| accept(op, simulated),
+    };
+    Script::parse_for(text, file, &accept)
+}
+
+/// Scripts inside other values, in their own form.
+pub mod as_json {
+    use dpat_model::Script;
+    use serde::de::{Deserialize, Deserializer, Error as _};
+    use serde::ser::{Error as _, Serialize, Serializer};
+    use serde_json::Value;
+
+    /// Writes the script as the object that it is in a file.
+    ///
+    /// # Errors
+    /// Whatever the serializer reports.
+    pub fn serialize<S: Serializer>(script: &Script, serializer: S) -> Result<S::Ok, S::Error> {
+        let value: Value = serde_json::from_str(&script.to_json()).map_err(S::Error::custom)?;
+        value.serialize(serializer)
+    }
+
+    /// Reads the object.
+    ///
+    /// # Errors
+    /// Whatever a script may not be.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Script, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        super::parse(&value.to_string(), "script", true).map_err(D::Error::custom)
+    }
 }
 
 /// Draws the plan of a run: every kind of fault, and at least one of each that a pattern is there for.
@@ -475,32 +514,61 @@ fn seeded(config: &Config, orders: impl Iterator<Item = Order>, count: u64) -> S
         length / 100 * percent + jitter
     };
     let down = (length / 16).clamp(200_000, 2_000_000);
-    let hang = (length / 10).clamp(1_500_000, 3_000_000);
+    let hang_us = (length / 10).clamp(1_500_000, 3_000_000);
     let mut ops = Vec::new();
     targeted(&mut ops, &entropy, orders, count);
-    for node in [Peer::Order, Peer::Inventory, Peer::Payment, Peer::Shipping] {
-        let mut rate = |action, per_million, add_us| {
-            let mut op = Op::timed(action, node, 0, None);
-            op.per_million = Some(per_million);
-            op.add_us = add_us;
-            ops.push(op);
-        };
-        rate(Do::Error, 15_000, None);
-        rate(Do::Drop, 8_000, None);
-        rate(Do::Latency, 20_000, Some(20_000 + entropy.below(40_000)));
+    let mut put = |at_us, fault| {
+        let when = Trigger::At(at_us);
+        ops.push(Op { when, fault });
+    };
+    for peer in [Peer::Order, Peer::Inventory, Peer::Payment, Peer::Shipping] {
+        let node = node(peer);
+        let (step, order_id, for_us) = (None, None, None);
+        put(
+            0,
+            Fault::Error {
+                node,
+                step: step.clone(),
+                order_id: order_id.clone(),
+                per_million: Some(15_000),
+                for_us,
+            },
+        );
+        put(
+            0,
+            Fault::Drop {
+                node,
+                step: step.clone(),
+                order_id: order_id.clone(),
+                per_million: Some(8_000),
+                for_us,
+            },
+        );
+        put(
+            0,
+            Fault::Latency {
+                node,
+                step,
+                order_id,
+                per_million: Some(20_000),
+                add_us: 20_000 + entropy.below(40_000),
+                for_us,
+            },
+        );
     }
-    ops.push(Op::timed(Do::Kill, Peer::Inventory, at(15), Some(down)));
-    ops.push(Op::timed(Do::Hang, Peer::Payment, at(32), Some(hang)));
-    ops.push(Op::timed(Do::Kill, Peer::Shipping, at(66), Some(down)));
-    ops.push(Op::timed(Do::Kill, Peer::Payment, at(76), Some(down)));
-    ops.push(Op::timed(Do::Kill, Peer::Gateway, at(88), Some(down / 2)));
-    Script {
-        version: VERSION,
-        protocol: PROTOCOL.to_owned(),
-        nodes: NODES,
-        seed: entropy.next_u64(),
-        ops,
-    }
+    let kill = |peer, for_us| Fault::Kill {
+        node: node(peer),
+        order_id: None,
+        for_us: Some(for_us),
+    };
+    put(at(15), kill(Peer::Inventory, down));
+    put(at(32), hang(node(Peer::Payment), hang_us));
+    put(at(66), kill(Peer::Shipping, down));
+    put(at(76), kill(Peer::Payment, down));
+    put(at(88), kill(Peer::Gateway, down / 2));
+    let mut script = none(entropy.next_u64());
+    script.ops = ops;
+    script
 }
 
 /// Picks one order each for a lost request, a lost answer, and a kill between commit and event.
@@ -531,16 +599,37 @@ fn targeted(
             continue;
         }
         wanted.pop();
-        let mut op = Op::timed(action, Peer::Payment, 0, None);
-        op.order_id = Some(order.order_id);
-        op.step = Some(Step::Charge);
-        if action == Do::Kill {
-            op.at_us = None;
-            op.on_event = Some(COMPLETED.to_owned());
-            op.node = Peer::Order;
-            op.step = None;
-            op.for_us = Some(300_000);
-        }
-        ops.push(op);
+        let order_id = Some(order.order_id);
+        let step = Some(Step::Charge.name().to_owned());
+        let (node, per_million, for_us) = (node(Peer::Payment), None, None);
+        let fault = match action {
+            Do::Error => Fault::Error {
+                node,
+                step,
+                order_id,
+                per_million,
+                for_us,
+            },
+            Do::Drop => Fault::Drop {
+                node,
+                step,
+                order_id,
+                per_million,
+                for_us,
+            },
+            _ => Fault::Kill {
+                node: self::node(Peer::Order),
+                order_id,
+                for_us: Some(300_000),
+            },
+        };
+        let when = match action {
+            Do::Kill => Trigger::Point {
+                name: COMPLETED.to_owned(),
+                nth: 1,
+            },
+            _ => Trigger::At(0),
+        };
+        ops.push(Op { when, fault });
     }
 }

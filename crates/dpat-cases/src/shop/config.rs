@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dpat_model::Script;
 use serde::{Deserialize, Serialize};
 
-use super::chaos::Script;
+use super::chaos;
 use super::domain::Order;
 
 /// A pattern that can be left out, to see what it is for.
@@ -78,7 +79,7 @@ pub enum Faults {
     /// No faults.
     None,
     /// A plan given.
-    Script(Script),
+    Script(#[serde(with = "chaos::as_json")] Script),
 }
 
 /// What the run is about.

@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dpat_core::{Backoff, BackoffError, Clock, Entropy, Jitter, SplitMix64, Wall};
+use dpat_model::Script;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
-use super::chaos::{Do, Script};
+use super::chaos::{self, Do};
 use super::config::{Config, Pattern};
 use super::idempotency::Memory;
 use super::journal::{Entry, Injected, Journal};
@@ -47,6 +48,7 @@ pub struct NodeConfig {
     /// The run.
     pub run: Config,
     /// The faults.
+    #[serde(with = "chaos::as_json")]
     pub script: Script,
     /// The orders of which everything is written down.
     pub watched: Watched,
@@ -138,7 +140,7 @@ impl Env for NodeEnv {
         &*self.entropy
     }
     async fn at_point(&self, point: &'static str, order_id: &str) {
-        if let Some(away) = self.death.script.dies_at(point, order_id) {
+        if let Some(away) = chaos::dies_at(&self.death.script, point, order_id) {
             self.journal.record(&Entry::Fault(Injected {
                 at_us: micros(self.time.now()),
                 target: Peer::Order,

@@ -184,7 +184,9 @@ async fn attend(
         explain(plan, view);
     }
     let start = time.now() + LEAD;
-    let orders = Generator::new(config);
+    let kept = chaos::kept(&plan.script);
+    let orders = (0..).zip(Generator::new(config));
+    let orders = orders.filter_map(move |(number, order)| kept(number).then_some(order));
     let mut driving = std::pin::pin!(driver::drive(orders, customer, time, start, progress));
     let mut sent = None;
     loop {

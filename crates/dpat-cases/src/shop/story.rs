@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use dpat_model::Script;
 use serde::{Deserialize, Serialize};
 
-use super::chaos::{Do, Script};
+use super::chaos::{self, Do};
 use super::check::{History, Stores};
 use super::domain::{CARD_LIMIT_CENTS, Order, OrderRecord, Reason, State};
 use super::journal::Call;
@@ -35,7 +36,7 @@ impl Watched {
 /// Picks the orders of which every call is written down: one of each fate should be among them.
 #[must_use]
 pub fn watch(script: &Script, orders: impl Iterator<Item = Order>, all: bool) -> Watched {
-    let mut watched: BTreeSet<String> = script.orders().map(str::to_owned).collect();
+    let mut watched: BTreeSet<String> = chaos::orders(script).map(str::to_owned).collect();
     let mut plain = Vec::new();
     let mut declined = Vec::new();
     // Rare goods run out late.
@@ -77,12 +78,7 @@ pub fn tell(script: &Script, watched: &Watched, stores: &Stores, history: &Histo
         calls
     };
     let failed = |order_id: &str| calls_of(order_id).iter().any(|call| call.failed);
-    let targeted = |action: Do, order_id: &str| {
-        let hits = |op: &&super::chaos::Op| {
-            op.action == action && op.order_id.as_deref() == Some(order_id)
-        };
-        script.ops.iter().any(|op| hits(&op))
-    };
+    let targeted = |kind: Do, order_id: &str| chaos::means(script, kind, order_id);
     type Fits<'f> = Box<dyn Fn(&str, &OrderRecord) -> bool + 'f>;
     let kinds: Vec<(&str, Fits<'_>)> = vec![
         (

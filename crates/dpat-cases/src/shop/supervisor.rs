@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dpat_core::{Clock, Instant, Sleep, Wall};
+use dpat_model::Script;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::chaos::{Do, Script};
+use super::chaos::{self, Do};
 use super::config::{Config, Nodes};
 use super::journal::{self, Entry};
 use super::node::{Ended, LocalNode, NodeConfig, NodeError};
@@ -194,12 +195,10 @@ impl Supervisor {
         prometheus: Option<PrometheusHandle>,
         deeds: Arc<Mutex<Deeds>>,
     ) -> Self {
-        let mut kills: Vec<_> = plan
-            .script
-            .timed(Do::Kill)
-            .map(|(at_us, op)| {
-                let at = Instant::from_nanos(at_us.saturating_mul(1_000));
-                (at, op.node, op.length())
+        let mut kills: Vec<_> = chaos::kills(&plan.script)
+            .map(|kill| {
+                let at = Instant::from_nanos(kill.at_us.saturating_mul(1_000));
+                (at, kill.peer, Duration::from_micros(kill.for_us))
             })
             .collect();
         kills.sort_by(|a, b| b.cmp(a));

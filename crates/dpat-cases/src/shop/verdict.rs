@@ -82,8 +82,7 @@ fn all_faults(
     history: &History,
     deeds: &Deeds,
 ) -> (Vec<FaultEvent>, BTreeMap<String, u64>) {
-    let kinds = [Do::Error, Do::Drop, Do::Latency, Do::Hang, Do::Kill];
-    let mut counts: BTreeMap<String, u64> = kinds
+    let mut counts: BTreeMap<String, u64> = Do::ALL
         .into_iter()
         .map(|kind| (kind.name().to_owned(), 0))
         .collect();

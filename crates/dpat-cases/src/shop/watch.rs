@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dpat_core::{Clock, Sleep};
+use dpat_model::Script;
 
-use super::chaos::{Do, Script};
+use super::chaos::{self, Do};
 use super::driver::Progress;
 use super::record::{BreakerSample, FaultEvent, Sample};
 use super::service::ports::{Gauges, Peer};
@@ -27,12 +28,11 @@ const STATUS_WAIT: Duration = Duration::from_millis(500);
 
 /// Returns the hangs of a script as outages, the next one last.
 pub(crate) fn hangs(script: &Script) -> Vec<Outage> {
-    let mut hangs: Vec<Outage> = script
-        .timed(Do::Hang)
-        .map(|(at_us, op)| Outage {
-            peer: op.node,
-            from_us: at_us,
-            until_us: at_us.saturating_add(op.for_us.unwrap_or(0)),
+    let mut hangs: Vec<Outage> = chaos::hangs(script)
+        .map(|hang| Outage {
+            peer: hang.peer,
+            from_us: hang.at_us,
+            until_us: hang.at_us.saturating_add(hang.for_us),
         })
         .collect();
     hangs.sort_by_key(|outage| std::cmp::Reverse(outage.from_us));

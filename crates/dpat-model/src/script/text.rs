@@ -1,12 +1,42 @@
 //! Scripts as JSON text.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::{Fault, MAX_OPS, Nodes, Op, Script, Trigger, check_name};
 use crate::json::{InputError, Object, Source};
+
+/// What an executor asks of a script beyond its form; by default nothing.
+#[derive(Clone, Copy)]
+pub struct Accept<'a> {
+    /// The protocol or scenario that it must be for; any if absent.
+    pub protocol: Option<&'a str>,
+    /// The names of the nodes; none for a system whose nodes have no names.
+    pub names: &'a [&'a str],
+    /// Refuses an operation by the name of a field and the reason.
+    pub op: &'a dyn Fn(&Op) -> Result<(), (&'static str, String)>,
+}
+
+impl Default for Accept<'_> {
+    fn default() -> Self {
+        Self {
+            protocol: None,
+            names: &[],
+            op: &|_| Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Accept<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accept")
+            .field("protocol", &self.protocol)
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Script {
     /// The JSON Schema of scripts (draft 2020-12). [`Script::parse`] checks more: nodes in range and repeated fields.
@@ -44,6 +74,37 @@ impl Script {
     /// # Errors
     /// As [`parse`](Self::parse), and if the script is for other nodes.
     pub fn parse_named(text: &str, file: &str, names: &[&str]) -> Result<Self, InputError> {
+        let accept = Accept {
+            names,
+            ..Accept::default()
+        };
+        Self::parse_for(text, file, &accept)
+    }
+
+    /// Reads a script for an executor that cannot do everything: what it cannot do is refused where it stands.
+    ///
+    /// # Errors
+    /// As [`parse_named`](Self::parse_named), and what `accept` refuses.
+    ///
+    /// # Examples
+    /// ```
+    /// use dpat_model::{Accept, Fault, Script};
+    ///
+    /// let text = r#"{"version": 1, "protocol": "echo", "nodes": 3, "seed": 7,
+    ///   "ops": [{"at_us": 100, "do": "disk_full", "node": 1}]}"#;
+    /// let accept = Accept {
+    ///     protocol: Some("echo"),
+    ///     op: &|op| match op.fault {
+    ///         Fault::DiskFull { .. } => Err(("do", "there is no disk".to_owned())),
+    ///         _ => Ok(()),
+    ///     },
+    ///     ..Accept::default()
+    /// };
+    /// let error = Script::parse_for(text, "f.json", &accept).unwrap_err();
+    /// assert_eq!(error.to_string(), "f.json:2:32: ops[0].do: there is no disk");
+    /// ```
+    pub fn parse_for(text: &str, file: &str, accept: &Accept<'_>) -> Result<Self, InputError> {
+        let names = accept.names;
         let source = Source {
             file,
             text,
@@ -60,7 +121,12 @@ impl Script {
                 false => Err(format!("must be {}", Self::VERSION)),
             }
         })?;
-        let protocol = checked(&mut top, "protocol", |name: &String| check_name(name))?;
+        let protocol = checked(&mut top, "protocol", |name: &String| {
+            match accept.protocol {
+                Some(wanted) if name != wanted => Err(format!("must be {wanted:?}")),
+                _ => check_name(name),
+            }
+        })?;
         let at = top.raw("nodes").unwrap_or_default();
         let read = if at.starts_with('[') {
             source.parse(at, "nodes").map(Nodes::Named)
@@ -90,8 +156,14 @@ impl Script {
         }
         let mut ops = Vec::with_capacity(raw.len());
         for (index, op) in raw.iter().enumerate() {
-            let object = source.object(op.get(), &format!("ops[{index}]"))?;
-            ops.push(read_op(object, &nodes)?);
+            let path = format!("ops[{index}]");
+            let read = read_op(source.object(op.get(), &path)?, &nodes)?;
+            (accept.op)(&read).or_else(|(field, reason)| {
+                let mut object = source.object(op.get(), &path)?;
+                let at = object.raw(field).unwrap_or(object.part);
+                Err(object.error(at, field, reason))
+            })?;
+            ops.push(read);
         }
         Ok(Self {
             protocol,

@@ -107,6 +107,8 @@ fn a_link_set_contains_what_its_ends_allow() {
 
 #[cfg(feature = "json")]
 mod text {
+    use dpat_model::Accept;
+
     use super::*;
 
     const HEAD: &str = r#"{"version": 1, "protocol": "echo", "nodes": 3, "seed": 7, "ops": ["#;
@@ -266,6 +268,38 @@ mod text {
             let error = Script::parse_named(&script(nodes, "1"), "f", NAMES).unwrap_err();
             assert_eq!(error.reason, r#"must be the 2 nodes ["gateway", "order"]"#);
         }
+    }
+
+    #[test]
+    fn what_an_executor_cannot_do_is_refused_where_it_stands() {
+        let text = r#"{"version": 1, "protocol": "echo", "nodes": 2, "seed": 7, "ops": [
+            {"at_us": 1, "do": "pause", "node": 1},
+            {"at_us": 2, "do": "crash", "node": 1}]}"#;
+        let refused = |op: &Op| match op.fault {
+            Fault::Crash { for_us: None, .. } => Err(("for_us", "is needed here".to_owned())),
+            Fault::Pause { .. } => Ok(()),
+            _ => Err(("do", "not here".to_owned())),
+        };
+        let parse = |protocol, op: &dyn Fn(&Op) -> _| {
+            let accept = Accept {
+                protocol: Some(protocol),
+                op,
+                ..Accept::default()
+            };
+            Script::parse_for(text, "f", &accept).map_err(|error| error.to_string())
+        };
+        // A field that is not there is missed at the operation.
+        let missed = "f:3:13: ops[1].for_us: is needed here".to_owned();
+        assert_eq!(parse("echo", &refused), Err(missed));
+        let wrong = "f:2:32: ops[0].do: not here".to_owned();
+        let none = |_: &Op| Err(("do", "not here".to_owned()));
+        assert_eq!(parse("echo", &none), Err(wrong));
+        let other = r#"f:1:28: protocol: must be "shop""#.to_owned();
+        assert_eq!(parse("shop", &|_| Ok(())), Err(other));
+        assert_eq!(
+            parse("echo", &|_| Ok(())),
+            Script::parse(text, "f").map_err(|_| String::new())
+        );
     }
 
     #[test]

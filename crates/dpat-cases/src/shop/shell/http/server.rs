@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use dpat_core::{Class, Clock, Deadline, Effect, Instant, Sleep};
+use dpat_model::Script;
 use http::{HeaderMap, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
@@ -19,7 +20,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::{ATTEMPT, BODY_BYTES_MAX, DEADLINE_MS, EFFECT, HttpTransport, NOT_DONE, ORDER};
-use crate::shop::chaos::{Do, Fate, Script, Subject};
+use crate::shop::chaos::{self, Do, Fate, Subject};
 use crate::shop::journal::{Entry, Injected, Journal};
 use crate::shop::policy::Policy;
 use crate::shop::record::BreakerSample;
@@ -267,13 +268,14 @@ impl<S> Server<S> {
     /// Asks the script what happens to a request, and writes it down.
     fn suffer(&self, request: &Request) -> Fate {
         let at_us = micros(self.time.now());
-        let fate = self.script.fate(Subject {
+        let subject = Subject {
             node: self.peer,
             step: request.step,
             order_id: &request.order_id,
             attempt: request.attempt,
             at_us,
-        });
+        };
+        let fate = chaos::fate(&self.script, subject);
         let (kind, duration_us) = match fate {
             Fate::Pass => return fate,
             Fate::Error => (Do::Error, None),
