@@ -36,7 +36,7 @@ pub use node::CommitRule;
 pub use node::{Breach, Limits, Node, Reading};
 pub use process::{Admit, Answer, Input, Link, Output, Process, Refusal};
 #[cfg(feature = "json")]
-pub use script::Accept;
+pub use script::{Accept, OpCheck};
 pub use script::{
     Delay, Fault, LinkSet, MAX_NAME_BYTES, MAX_NODES, MAX_OPS, MILLION, Nodes, Op, Script,
     ScriptError, Trigger,

@@ -8,7 +8,7 @@ use std::fmt;
 
 pub use fault::{Delay, Fault, LinkSet};
 #[cfg(feature = "json")]
-pub use text::Accept;
+pub use text::{Accept, OpCheck};
 
 use crate::NodeIx;
 

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::{Fault, MAX_OPS, Nodes, Op, Script, Trigger, check_name};
 use crate::json::{InputError, Object, Source};
 
+/// Refuses an operation by the name of a field and the reason.
+pub type OpCheck<'a> = dyn Fn(&Op) -> Result<(), (&'static str, String)> + 'a;
+
 /// What an executor asks of a script beyond its form; by default nothing.
 #[derive(Clone, Copy)]
 pub struct Accept<'a> {
@@ -15,8 +18,8 @@ pub struct Accept<'a> {
     pub protocol: Option<&'a str>,
     /// The names of the nodes; none for a system whose nodes have no names.
     pub names: &'a [&'a str],
-    /// Refuses an operation by the name of a field and the reason.
-    pub op: &'a dyn Fn(&Op) -> Result<(), (&'static str, String)>,
+    /// Which operations it can carry out.
+    pub op: &'a OpCheck<'a>,
 }
 
 impl Default for Accept<'_> {
