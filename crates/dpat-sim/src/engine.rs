@@ -1,0 +1,5 @@
+//! Executes a protocol.
+
+mod world;
+
+pub use world::World;
