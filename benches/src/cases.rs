@@ -3,13 +3,14 @@
 mod breaker;
 mod check;
 mod clocks;
+mod codec;
 mod ids;
 mod retry;
 
 use crate::harness::Case;
 
 /// Every pattern that has cases, in the order of the page.
-pub const PATTERNS: &[&str] = &["ids", "clocks", "breaker", "retry", "check"];
+pub const PATTERNS: &[&str] = &["ids", "clocks", "codec", "breaker", "retry", "check"];
 
 /// Makes the cases of a pattern; none for an unknown one.
 #[must_use]
@@ -17,6 +18,7 @@ pub fn of(pattern: &str) -> Vec<Case> {
     match pattern {
         "ids" => ids::cases(),
         "clocks" => clocks::cases(),
+        "codec" => codec::cases(),
         "breaker" => breaker::cases(),
         "check" => check::cases(),
         "retry" => retry::cases(),
@@ -30,6 +32,7 @@ pub fn notes(pattern: &str) -> &'static str {
     match pattern {
         "ids" => ids::NOTES,
         "clocks" => clocks::NOTES,
+        "codec" => codec::NOTES,
         "breaker" => breaker::NOTES,
         "check" => check::NOTES,
         "retry" => retry::NOTES,

@@ -28,7 +28,7 @@ impl Unit {
 
 /// One operation that ours and its peers do.
 pub struct Case {
-    /// `ids`, `clocks`, `breaker` or `retry`.
+    /// `ids`, `clocks`, `codec`, `breaker` or `retry`.
     pub pattern: &'static str,
     /// What is done.
     pub operation: &'static str,
