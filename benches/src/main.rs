@@ -198,7 +198,7 @@ mod tests {
         let reason = parsed("saga").expect_err("no such benchmark");
         assert_eq!(
             reason,
-            "unknown benchmark saga; there are: ids, clocks, codec, breaker, retry"
+            "unknown benchmark saga; there are: ids, clocks, codec, breaker, retry, check"
         );
         assert_eq!(parsed("--fast"), Err("unknown option --fast".to_owned()));
         assert_eq!(parsed("--report"), Err("--report needs a path".to_owned()));
