@@ -16,6 +16,13 @@ mod judge;
 mod trace;
 
 mod plan;
+mod simulation;
+
+mod batch;
+mod check;
+mod report;
+mod shrink;
+mod slice;
 
 pub use protocol::{Call, ClientCx, Happened, Mutant, Protocol, Setup, Simulable, What, Wire};
 pub use run::{Outcome, RunSpec, SpecError, TraceMode};
@@ -33,4 +40,11 @@ pub use history::Recorder;
 pub use judge::{Judge, Violation};
 pub use trace::{FateWord, Sent, SentFate, Shade, Trace, TraceEvent};
 
-pub use plan::Plan;
+pub use plan::{Crashes, Plan};
+pub use simulation::{Info, Registry, Simulation, Unregistered, full_name};
+
+pub use batch::{BatchReport, FAULT_GATE_SEEDS, Failed, VIOLATIONS_MAX, batch, first_failure};
+pub use check::{FoundMutant, MUTANT_SEEDS, MutantReport, check_mutant, check_mutants};
+pub use report::{coverage_table, hex, replay_json, replay_line};
+pub use shrink::{ShrinkError, ShrinkLimits, Shrunk, shrink, with_one_less};
+pub use slice::slice;

@@ -79,6 +79,8 @@ pub struct Outcome {
     pub coverage: Coverage,
     /// The faults of the run; with the seed they repeat it.
     pub script: Script,
+    /// How many calls each client has begun, counting those that the script leaves out.
+    pub calls: Vec<u64>,
     /// The recorded trace, if one was asked for.
     pub trace: Option<Trace>,
 }

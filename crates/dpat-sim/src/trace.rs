@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::Violation;
 
 /// A recorded run. Its JSON form has version 0 and may still change.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trace {
     /// The version of the form.

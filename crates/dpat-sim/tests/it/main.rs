@@ -1,3 +1,11 @@
 //! Integration tests.
 
 mod links;
+
+mod batch;
+mod fake;
+mod plan;
+mod registry;
+mod report;
+mod shrink;
+mod slice;
