@@ -24,6 +24,8 @@ mod report;
 mod shrink;
 mod slice;
 
+pub mod disk;
+
 pub use protocol::{Call, ClientCx, Happened, Mutant, Protocol, Setup, Simulable, What, Wire};
 pub use run::{Outcome, RunSpec, SpecError, TraceMode};
 

@@ -1,5 +1,8 @@
 //! Integration tests.
 
+#![allow(clippy::unwrap_used)] // the helpers are tests as well
+
+mod disk;
 mod links;
 
 mod batch;
