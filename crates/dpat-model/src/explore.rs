@@ -74,6 +74,9 @@ pub enum Network {
 /// Outside work during exploration: all results that a piece of work may have.
 type Results<P> = fn(&<P as Process>::Work) -> Vec<<P as Process>::Done>;
 
+/// Whether an event may happen in a world.
+type Enabled<P> = fn(&World<P>, &Event<<P as Process>::Msg, <P as Process>::Timer>) -> bool;
+
 /// A system to explore, and how far.
 pub struct Explore<P: Explorable> {
     configs: Vec<P::Config>,
@@ -83,6 +86,7 @@ pub struct Explore<P: Explorable> {
     crashes: u32,
     explore_syncs: bool,
     results: Option<Results<P>>,
+    enabled: Option<Enabled<P>>,
     #[cfg(feature = "test-util")]
     rule: crate::CommitRule,
     properties: Vec<Property<Self>>,
@@ -148,6 +152,12 @@ impl<P: Process> World<P> {
         self.slots.iter().map(|slot| &slot.node)
     }
 
+    /// Returns the messages that are under way: from which life to which node, in this order.
+    pub fn under_way(&self) -> impl Iterator<Item = (Peer, NodeIx, &P::Msg)> {
+        let links = self.network.iter();
+        links.flat_map(|((from, to), messages)| messages.iter().map(|msg| (*from, *to, msg)))
+    }
+
     /// Returns the answers that callers have, in the order in which they left. The id is the index of the request.
     #[must_use]
     pub fn answers(&self) -> &[(ReqId, Answer<P::Rep>)] {
@@ -192,6 +202,7 @@ impl<P: Explorable> Explore<P> {
             crashes: 0,
             explore_syncs: false,
             results: None,
+            enabled: None,
             #[cfg(feature = "test-util")]
             rule: crate::CommitRule::ByPosition,
             properties: vec![Property::always("no breach", |_, world: &World<P>| {
@@ -242,6 +253,16 @@ impl<P: Explorable> Explore<P> {
         self
     }
 
+    /// Leaves out events for which `enabled` is false, such as retransmissions where nothing is lost.
+    ///
+    /// So a process can be compared with a specification that has fewer actions. Whatever only a left-out event
+    /// reaches is not explored.
+    #[must_use]
+    pub const fn enabled(mut self, enabled: Enabled<P>) -> Self {
+        self.enabled = Some(enabled);
+        self
+    }
+
     /// Adds a property.
     #[must_use]
     pub fn property(mut self, property: Property<Self>) -> Self {
@@ -255,6 +276,14 @@ impl<P: Explorable> Explore<P> {
     pub const fn rule(mut self, rule: crate::CommitRule) -> Self {
         self.rule = rule;
         self
+    }
+
+    /// Carries out one action in place: [`Model::next_state`] without a copy of the world.
+    ///
+    /// The action must be one of [`Model::actions`]; of one that is not, the process still takes its input.
+    pub fn act(&self, world: &mut World<P>, action: &Action<P::Msg, P::Timer>) {
+        let mut branch = Branch::replay(&action.choices);
+        self.run(world, &action.event, &mut branch);
     }
 
     fn boot(&self, me: Peer, log: MemLog<P>) -> Slot<P> {
@@ -410,6 +439,9 @@ impl<P: Explorable> Explore<P> {
                 events.extend((durable.0..=last.0).map(|kept| Event::Crash(at, Lsn(kept))));
             }
         }
+        if let Some(enabled) = self.enabled {
+            events.retain(|event| enabled(world, event));
+        }
         events
     }
 }
@@ -489,8 +521,7 @@ impl<P: Explorable> Model for Explore<P> {
 
     fn next_state(&self, world: &World<P>, action: Self::Action) -> Option<World<P>> {
         let mut next = world.clone();
-        let mut branch = Branch::replay(&action.choices);
-        self.run(&mut next, &action.event, &mut branch);
+        self.act(&mut next, &action);
         Some(next)
     }
 

@@ -4,6 +4,7 @@
 mod chaos;
 mod checks;
 mod policy;
+mod protocols;
 mod services;
 mod stores;
 mod switches;

@@ -1,0 +1,6 @@
+//! Protocols between nodes, small enough to read: simulated, explored, and broken on purpose.
+
+pub mod consensus;
+pub mod flp;
+pub mod mc;
+pub mod two_phase;

@@ -1,0 +1,4 @@
+//! The protocols: explored, simulated, broken, shrunk.
+
+mod explored;
+mod undecided;
