@@ -159,11 +159,7 @@ pub struct Consensus<C> {
 /// The place of the n-th vote, counted from 0.
 fn place(n: usize) -> Place {
     let round = u32::try_from(n / 2 + 1).unwrap_or(u32::MAX);
-    let phase = if n % 2 == 0 {
-        Phase::Report
-    } else {
-        Phase::Propose
-    };
+    let phase = [Phase::Report, Phase::Propose][n % 2];
     (round, phase)
 }
 
