@@ -306,6 +306,8 @@ pub enum Refusal {
     Draining,
     /// The deadline had passed before the request came.
     Expired,
+    /// The node is down.
+    Down,
 }
 
 impl fmt::Display for Refusal {
@@ -314,6 +316,7 @@ impl fmt::Display for Refusal {
             Self::Busy { retry_after } => write!(f, "busy, retry after {retry_after:?}"),
             Self::Draining => f.write_str("the node shuts down"),
             Self::Expired => f.write_str("the deadline had passed"),
+            Self::Down => f.write_str("the node is down"),
         }
     }
 }
@@ -324,7 +327,7 @@ impl Classify for Refusal {
     fn class(&self) -> Class {
         match self {
             Self::Busy { .. } => Class::Overloaded,
-            Self::Draining => Class::Unavailable,
+            Self::Draining | Self::Down => Class::Unavailable,
             Self::Expired => Class::Timeout,
         }
     }

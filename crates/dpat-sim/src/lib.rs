@@ -29,7 +29,7 @@ pub mod disk;
 pub use protocol::{Call, ClientCx, Happened, Mutant, Protocol, Setup, Simulable, What, Wire};
 pub use run::{Outcome, RunSpec, SpecError, TraceMode};
 
-pub use engine::World;
+pub use engine::{QUEUE_MAX, SYNC_MAX_NS, SYNC_MIN_NS, World, run, script_of};
 
 pub use clock::{NodeClock, WALL_START_NS};
 pub use links::{

@@ -337,3 +337,19 @@ const fn reversed(link: LinkSet) -> LinkSet {
         to: link.from,
     }
 }
+
+/// Returns when a fault of links that strikes now ends by itself; none if it is something else.
+pub(crate) fn until(now_ns: u64, fault: &Fault) -> Option<u64> {
+    Layer::of(now_ns, fault, 0).map(|layer| layer.until)
+}
+
+/// Returns the directed links that a fault is about.
+pub(crate) fn meant(fault: &Fault, nodes: u32) -> Vec<(u32, u32)> {
+    let Some(layer) = Layer::of(0, fault, nodes) else {
+        return Vec::new();
+    };
+    let pairs = (0..nodes).flat_map(|from| (0..nodes).map(move |to| (from, to)));
+    let meant =
+        pairs.filter(|(from, to)| from != to && layer.scope.contains(NodeIx(*from), NodeIx(*to)));
+    meant.collect()
+}

@@ -81,8 +81,9 @@ fn refusals_say_how_to_react() {
     assert_eq!(busy.class(), Class::Overloaded);
     assert_eq!(busy.retry_after(), Some(retry_after));
     assert_eq!(Refusal::Draining.class(), Class::Unavailable);
+    assert_eq!(Refusal::Down.class(), Class::Unavailable);
     assert_eq!(Refusal::Expired.class(), Class::Timeout);
-    for refusal in [busy, Refusal::Draining, Refusal::Expired] {
+    for refusal in [busy, Refusal::Draining, Refusal::Down, Refusal::Expired] {
         assert_eq!(refusal.effect(), Effect::NotDone);
     }
 }

@@ -1,10 +1,15 @@
 //! The nodes of a run.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use dpat_model::{MemLog, Node, NodeIx, Peer, Process};
 
-use crate::NodeClock;
+use super::item::Item;
+use super::log::Disk;
+use super::queue::Due;
+use super::timers::Timers;
+use crate::{NodeClock, Stream};
 
 /// The nodes of a run, as properties see them.
 pub struct World<P: Process> {
@@ -17,10 +22,52 @@ pub struct World<P: Process> {
 pub(super) struct Place<P: Process> {
     /// None while the node is down.
     pub(super) node: Option<Node<P>>,
+    /// The current life, or the last one.
     pub(super) peer: Peer,
-    pub(super) log: MemLog<P>,
     pub(super) clock: NodeClock,
+    pub(super) choose: Stream,
     pub(super) paused: bool,
+    /// Counts the pauses, so that the end of one does not end another.
+    pub(super) pauses: u64,
+    /// Something was written since the last sync began.
+    pub(super) dirty: bool,
+    pub(super) syncing: bool,
+    pub(super) timers: Timers<P::Timer>,
+    pub(super) log: MemLog<P>,
+    pub(super) disk: Disk,
+    /// What came while the node could not take it, in order.
+    pub(super) backlog: VecDeque<Due<Item<P>>>,
+    pub(super) work: Stream,
+}
+
+impl<P: Process> Place<P> {
+    /// A node that has not started yet.
+    pub(super) fn new(seed: u64, node: NodeIx) -> Self {
+        let index = u64::from(node.0);
+        Self {
+            node: None,
+            peer: Peer {
+                node,
+                incarnation: 0,
+            },
+            clock: NodeClock::new(seed, node),
+            choose: Stream::new(seed, "choose", index),
+            paused: false,
+            pauses: 0,
+            dirty: false,
+            syncing: false,
+            timers: Timers::new(),
+            log: MemLog::default(),
+            disk: Disk::new(seed, index),
+            backlog: VecDeque::new(),
+            work: Stream::new(seed, "work", index),
+        }
+    }
+
+    /// Says whether this life is the current one, and up.
+    pub(super) fn is_life(&self, peer: Peer) -> bool {
+        self.node.is_some() && self.peer == peer
+    }
 }
 
 impl<P: Process> fmt::Debug for World<P> {

@@ -63,7 +63,7 @@ impl Rule {
 pub(super) struct Layer {
     pub(super) scope: Scope,
     pub(super) effect: Effect,
-    until: u64,
+    pub(super) until: u64,
 }
 
 /// The directed links that a fault is about.

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used)] // the helpers are tests as well
 
 mod disk;
+mod engine;
 mod links;
+#[allow(dead_code, reason = "more scenarios follow")]
+mod puppet;
 
 mod batch;
 mod fake;

@@ -1,0 +1,3 @@
+//! What the engine promises, event by event.
+
+mod basics;
