@@ -26,6 +26,8 @@ mod slice;
 
 pub mod disk;
 
+pub mod async_node;
+
 pub use protocol::{Call, ClientCx, Happened, Mutant, Protocol, Setup, Simulable, What, Wire};
 pub use run::{Outcome, RunSpec, SpecError, TraceMode};
 

@@ -52,7 +52,7 @@ pub struct TraceEvent {
     /// Where, if it was at a node.
     pub node: Option<u32>,
     /// What: `start`, `deliver`, `timer`, `request`, `answer`, `cancel`, `done`, `synced`, `durable`, `drain`, `up`,
-    /// `down`, `fault`, `lost`, `duplicate`, `crash`, `restart`, `pause`, `resume`, `heal`.
+    /// `down`, `fault`, `lost`, `duplicate`, `crash`, `restart`, `pause`, `resume`, `heal`, and of asynchronous programs `poll`.
     pub what: String,
     /// The kind of the message.
     pub kind: Option<String>,

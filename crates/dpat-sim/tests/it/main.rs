@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // the helpers are tests as well
 
+mod async_node;
 mod disk;
 mod engine;
 mod links;

@@ -1,0 +1,6 @@
+//! The executor of asynchronous programs.
+
+mod bench;
+mod faults;
+mod laws;
+mod network;
