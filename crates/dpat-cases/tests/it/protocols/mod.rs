@@ -1,4 +1,5 @@
 //! The protocols: explored, simulated, broken, shrunk.
 
+mod counter;
 mod explored;
 mod undecided;
