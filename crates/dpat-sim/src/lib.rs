@@ -6,6 +6,8 @@ mod run;
 
 mod engine;
 
+mod determinism;
+
 mod clock;
 mod links;
 mod rng;
@@ -32,6 +34,8 @@ pub use protocol::{Call, ClientCx, Happened, Mutant, Protocol, Setup, Simulable,
 pub use run::{Outcome, RunSpec, SpecError, TraceMode};
 
 pub use engine::{QUEUE_MAX, SYNC_MAX_NS, SYNC_MIN_NS, World, run, script_of};
+
+pub use determinism::assert_deterministic;
 
 pub use clock::{NodeClock, WALL_START_NS};
 pub use links::{

@@ -83,11 +83,12 @@ impl<Pr: Protocol> Engine<Pr> {
             }
             Fault::Wipe { node, for_us } => self.take_down(op, node, Loses::Disk, end(for_us)),
             Fault::Restart { node } => {
-                if self.world.is_up(node) {
-                    self.note_fault(op);
-                } else {
+                let place = &self.world.nodes[node.index()];
+                if place.started && place.node.is_none() {
                     self.coverage.struck(&fault);
                     self.start(node, Tag::Restart, self.current);
+                } else {
+                    self.note_fault(op);
                 }
             }
             Fault::Pause { node, for_us } => self.pause(op, node, end(for_us)),
@@ -209,8 +210,8 @@ impl<Pr: Protocol> Engine<Pr> {
     }
 
     fn take_down(&mut self, op: usize, node: NodeIx, loses: Loses, restart: Option<u64>) {
-        let up = self.world.is_up(node);
-        if !up && loses != Loses::Disk {
+        let place = &self.world.nodes[node.index()];
+        if !place.started || (place.node.is_none() && loses != Loses::Disk) {
             return self.note_fault(op);
         }
         self.begin_fault(Tag::Crash, op, Some(node));
@@ -272,6 +273,7 @@ impl<Pr: Protocol> Engine<Pr> {
             .log
             .boot(place.peer, &config, dpat_model::Limits::default());
         place.node = Some(node.with_rule(self.rule));
+        place.started = true;
         let peer: Peer = place.peer;
         if let Some(scribe) = &mut self.scribe {
             scribe.node_ends(at, self.world.now_ns);

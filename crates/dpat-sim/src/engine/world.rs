@@ -26,6 +26,8 @@ pub(super) struct Place<P: Process> {
     pub(super) peer: Peer,
     pub(super) clock: NodeClock,
     pub(super) choose: Stream,
+    /// Has had a life.
+    pub(super) started: bool,
     pub(super) paused: bool,
     /// Counts the pauses, so that the end of one does not end another.
     pub(super) pauses: u64,
@@ -52,6 +54,7 @@ impl<P: Process> Place<P> {
             },
             clock: NodeClock::new(seed, node),
             choose: Stream::new(seed, "choose", index),
+            started: false,
             paused: false,
             pauses: 0,
             dirty: false,

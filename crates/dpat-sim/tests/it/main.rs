@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // the helpers are tests as well
 
+#[global_allocator]
+static ALLOCATOR: dpat_testkit::CountingAllocator = dpat_testkit::CountingAllocator;
+
 mod async_node;
 mod disk;
 mod engine;
+mod gossip;
 mod links;
-#[allow(dead_code, reason = "more scenarios follow")]
 mod puppet;
 
 mod batch;

@@ -245,6 +245,18 @@ impl Scenario {
         }
     }
 
+    /// Runs with each of the first seeds.
+    pub(crate) fn seeds(&self, count: u64) -> Vec<Ran> {
+        let with = |seed| {
+            Self {
+                seed,
+                ..self.clone()
+            }
+            .run()
+        };
+        (0..count).map(with).collect()
+    }
+
     /// Adds a client.
     pub(crate) fn client(mut self, asks: &[Ask]) -> Self {
         self.clients.push(asks.to_vec());
