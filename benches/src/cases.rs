@@ -6,11 +6,14 @@ mod clocks;
 mod codec;
 mod ids;
 mod retry;
+mod sim;
 
 use crate::harness::Case;
 
 /// Every pattern that has cases, in the order of the page.
-pub const PATTERNS: &[&str] = &["ids", "clocks", "codec", "breaker", "retry", "check"];
+pub const PATTERNS: &[&str] = &[
+    "ids", "clocks", "codec", "breaker", "retry", "sim", "check",
+];
 
 /// Makes the cases of a pattern; none for an unknown one.
 #[must_use]
@@ -21,6 +24,7 @@ pub fn of(pattern: &str) -> Vec<Case> {
         "codec" => codec::cases(),
         "breaker" => breaker::cases(),
         "check" => check::cases(),
+        "sim" => sim::cases(),
         "retry" => retry::cases(),
         _ => Vec::new(),
     }
@@ -35,6 +39,7 @@ pub fn notes(pattern: &str) -> &'static str {
         "codec" => codec::NOTES,
         "breaker" => breaker::NOTES,
         "check" => check::NOTES,
+        "sim" => sim::NOTES,
         "retry" => retry::NOTES,
         _ => "",
     }

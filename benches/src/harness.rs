@@ -161,6 +161,15 @@ impl Contender {
         Self::with(name, Single(op))
     }
 
+    /// A program of its own, or whatever else measures itself: `op` does one operation and returns its nanoseconds.
+    pub fn told(name: &str, version: String, op: impl FnMut() -> f64 + 'static) -> Self {
+        Self {
+            name: name.to_owned(),
+            version,
+            bench: Box::new(Told(op)),
+        }
+    }
+
     /// `threads` threads, each with an operation that `make` makes in it from what they share.
     pub fn shared<R, O, M>(name: &str, threads: usize, make: M) -> Self
     where
@@ -229,6 +238,18 @@ impl<R, F: FnMut() -> R> Bench for Single<F> {
             nanos(start.elapsed())
         };
         (0..count).map(|_| one()).collect()
+    }
+}
+
+struct Told<F>(F);
+
+impl<F: FnMut() -> f64> Bench for Told<F> {
+    fn run(&mut self, iters: u64) -> f64 {
+        (0..iters).map(|_| (self.0)()).sum()
+    }
+
+    fn sample(&mut self, count: u64) -> Vec<f64> {
+        (0..count).map(|_| (self.0)()).collect()
     }
 }
 

@@ -57,9 +57,18 @@ fn find(lock: &str, root: &str, name: &str) -> Option<String> {
 /// If `name` is no direct dependency of this package: a contender that is not built cannot have been measured.
 #[must_use]
 pub fn of(name: &str) -> String {
-    match find(LOCK, ROOT, name) {
+    in_lock(LOCK, ROOT, name)
+}
+
+/// Returns the version of a direct dependency of `root` in the text of a lock file.
+///
+/// # Panics
+/// If `name` is no direct dependency of `root`.
+#[must_use]
+pub fn in_lock(lock: &str, root: &str, name: &str) -> String {
+    match find(lock, root, name) {
         Some(version) => version,
-        None => panic!("{name} is no direct dependency of {ROOT} in Cargo.lock"),
+        None => panic!("{name} is no direct dependency of {root} in Cargo.lock"),
     }
 }
 

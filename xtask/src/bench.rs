@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: builds `benches/`, runs it, checks its report and prints the table.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -25,11 +26,16 @@ pub(crate) fn command(workspace: &Workspace, args: &[String]) -> Result<()> {
     let report = workspace.target.join("dpat-bench/report.json");
     let folder = workspace.target.join("dpat-bench");
     std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, &error))?;
+    let names = args.iter().filter(|arg| !arg.starts_with('-'));
+    let simulates = names.clone().count() == 0 || names.clone().any(|name| name == "sim");
     let mut runner = cargo(
         workspace,
         &["run", "--quiet", "--locked", "--release", "--manifest-path"],
     );
     runner.arg(&manifest).arg("--").args(args);
+    if simulates {
+        runner.env("DPAT_BENCH_MADSIM", madsim(workspace)?);
+    }
     runner
         .arg("--report")
         .arg(&report)
@@ -64,6 +70,23 @@ pub(crate) fn command(workspace: &Workspace, args: &[String]) -> Result<()> {
     print!("{}", table(rows));
     println!("{} rows in {}", rows.len(), report.display());
     Ok(())
+}
+
+/// Builds madsim's side of the simulator benches and returns its program.
+///
+/// It is built in its own folder, whose configuration sets the cfg that madsim wants in the whole build.
+fn madsim(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.root.join("benches/madsim");
+    let mut build = cargo(workspace, &["build", "--quiet", "--locked", "--release"]);
+    build.current_dir(&folder).env_remove("RUSTFLAGS");
+    build.stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    let status = build.status().map_err(|error| {
+        Error::Internal(format!("cannot start {}: {error}", process::shown(&build)))
+    })?;
+    if !status.success() {
+        return Err(Error::Failed("benches/madsim does not build".to_owned()));
+    }
+    Ok(folder.join("target/release/dpat-bench-madsim"))
 }
 
 /// The rows stand alone or in an object beside facts about the machine.
