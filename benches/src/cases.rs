@@ -11,9 +11,7 @@ mod sim;
 use crate::harness::Case;
 
 /// Every pattern that has cases, in the order of the page.
-pub const PATTERNS: &[&str] = &[
-    "ids", "clocks", "codec", "breaker", "retry", "sim", "check",
-];
+pub const PATTERNS: &[&str] = &["ids", "clocks", "codec", "breaker", "retry", "sim", "check"];
 
 /// Makes the cases of a pattern; none for an unknown one.
 #[must_use]

@@ -11,9 +11,7 @@ fn main() -> std::io::Result<()> {
         let line = line?;
         let (nodes, hops) = line.split_once(' ').unwrap_or_default();
         let (Ok(nodes), Ok(hops)) = (nodes.parse(), hops.parse()) else {
-            return Err(std::io::Error::other(format!(
-                "{line:?} is not NODES HOPS"
-            )));
+            return Err(std::io::Error::other(format!("{line:?} is not NODES HOPS")));
         };
         writeln!(answers, "{}", ring::run(nodes, hops))?;
         answers.flush()?;
@@ -69,7 +67,7 @@ mod ring {
             .await
             .expect("an address of its own");
         // Once everybody listens.
-        time::sleep(Duration::from_millis(10)).await;
+        time::sleep(Duration::from_millis(2)).await;
         let next = SocketAddr::new(address((node + 1) % nodes), PORT);
         let mut token = [0_u8; 16];
         endpoint.send_to(next, 1, &token).await.expect("sent");

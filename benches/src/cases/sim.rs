@@ -23,7 +23,9 @@ own, since it needs `--cfg madsim` in its whole build; it is started once and to
 built: `cargo xtask bench sim` builds it).";
 
 /// Messages in all, spread over the nodes.
-const MESSAGES: u64 = 200_000;
+const MESSAGES: u64 = 30_000;
+/// With a thousand nodes; turmoil's steps take seconds there.
+const MESSAGES_OF_MANY: u64 = 5_000;
 const EARLIEST: Duration = Duration::from_micros(500);
 const LATEST: Duration = Duration::from_micros(1_500);
 const SEED: u64 = 7;
@@ -33,7 +35,12 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn case(nodes: u32) -> Case {
-    let hops = MESSAGES / u64::from(nodes);
+    let messages = if nodes < 1_000 {
+        MESSAGES
+    } else {
+        MESSAGES_OF_MANY
+    };
+    let hops = messages / u64::from(nodes);
     let mut peers = vec![Contender::single("turmoil", move || {
         turmoil_ring(nodes, hops);
     })];
@@ -170,7 +177,7 @@ fn turmoil_ring(nodes: u32, hops: u64) {
         sim.client(format!("n{node}"), async move {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?;
             // Once everybody listens.
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
             let next = (turmoil::lookup(next), PORT);
             let mut token = [0; 16];
             socket.send_to(&token, next).await?;
@@ -228,7 +235,11 @@ impl Drop for Madsim {
 
 fn madsim(nodes: u32, hops: u64) -> Option<Contender> {
     let mut program = Madsim::start()?;
-    let version = crate::versions::in_lock(include_str!("../../madsim/Cargo.lock"), "dpat-bench-madsim", "madsim");
+    let version = crate::versions::in_lock(
+        include_str!("../../madsim/Cargo.lock"),
+        "dpat-bench-madsim",
+        "madsim",
+    );
     Some(Contender::told("madsim", version, move || {
         program.run(nodes, hops).expect("madsim's program answers")
     }))
