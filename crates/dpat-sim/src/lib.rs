@@ -49,7 +49,7 @@ pub use judge::{Judge, Violation};
 pub use trace::{FateWord, Sent, SentFate, Shade, Trace, TraceEvent};
 
 pub use plan::{Crashes, Plan};
-pub use simulation::{Info, Registry, Simulation, Unregistered, full_name};
+pub use simulation::{Info, Of, Registry, Simulation, Unregistered, full_name};
 
 pub use batch::{BatchReport, FAULT_GATE_SEEDS, Failed, VIOLATIONS_MAX, batch, first_failure};
 pub use check::{FoundMutant, MUTANT_SEEDS, MutantReport, check_mutant, check_mutants};

@@ -1,10 +1,15 @@
 //! What commands, tests and the lab run: protocols behind one object-safe trait, found by name.
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use dpat_model::Script;
 
-use crate::{Mutant, Outcome, Plan, RunSpec, SpecError, TraceMode};
+use crate::{
+    Coverage, Mutant, Outcome, Plan, Protocol, RunSpec, Setup, SpecError, TraceMode, Violation,
+    run, script_of,
+};
 
 /// What is known of a simulation before it runs.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +60,79 @@ pub trait Simulation: Send + Sync {
     /// # Errors
     /// [`SpecError`] if there is no such run.
     fn run(&self, spec: &RunSpec) -> Result<Outcome, SpecError>;
+}
+
+/// A protocol as a [`Simulation`].
+///
+/// A panic of the protocol is a violation of the property `panic`, so that its seed is known and it can be shrunk.
+pub struct Of<P>(PhantomData<fn() -> P>);
+
+impl<P> Of<P> {
+    /// Makes it.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<P> Default for Of<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Protocol> fmt::Debug for Of<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Of").field(&P::NAME).finish()
+    }
+}
+
+impl<P: Protocol> Simulation for Of<P> {
+    fn info(&self) -> Info {
+        let setup = Setup {
+            nodes: P::NODES,
+            seed: 0,
+            mutant: None,
+        };
+        Info {
+            name: P::NAME,
+            about: P::ABOUT,
+            nodes_default: P::NODES,
+            nodes_min: P::NODES_MIN,
+            properties: P::PROPERTIES,
+            mutants: P::MUTANTS,
+            kinds: P::KINDS,
+            phases: P::PHASES,
+            plan: P::new(&setup).plan(),
+        }
+    }
+
+    fn script(&self, spec: &RunSpec) -> Result<Script, SpecError> {
+        script_of::<P>(spec)
+    }
+
+    fn run(&self, spec: &RunSpec) -> Result<Outcome, SpecError> {
+        let ran = catch_unwind(AssertUnwindSafe(|| run::<P>(spec)));
+        ran.unwrap_or_else(|cause| {
+            let text = cause.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| cause.downcast_ref::<&str>().copied());
+            Ok(Outcome {
+                seed: spec.seed,
+                events: 0,
+                delivered: 0,
+                trace_hash: 0,
+                violation: Some(Violation {
+                    property: "panic".to_owned(),
+                    at_event: 0,
+                    message: text.unwrap_or("of an unknown kind").to_owned(),
+                }),
+                coverage: Coverage::new(P::KINDS, P::PHASES),
+                script: self.script(spec)?,
+                trace: None,
+                calls: Vec::new(),
+            })
+        })
+    }
 }
 
 /// A name that no simulation has.

@@ -240,13 +240,22 @@ impl Draw<'_> {
             let mut stream = self.stream("draw.crash", slot);
             let stream = &mut stream;
             if stream.below(3) == 0 {
-                let when = self.trigger(stream);
-                let for_us = self.down_us(stream);
-                let fault = self.crash_of(stream, for_us);
-                self.ops.push(Op { when, fault });
+                self.triggered_crashes(stream, slots);
             } else {
                 self.timed_crashes(stream);
             }
+        }
+    }
+
+    /// Nobody knows when these strike: only one fits into a slot, unless every node may be down anyway.
+    fn triggered_crashes(&mut self, stream: &mut Stream, slots: u64) {
+        let free = slots == self.nodes && self.plan.crashes == Crashes::Recovery;
+        let crashes = spread(stream, 1, EPISODES_MAX);
+        for _ in 0..if free { crashes } else { 1 } {
+            let when = self.trigger(stream);
+            let for_us = self.down_us(stream);
+            let fault = self.crash_of(stream, for_us);
+            self.ops.push(Op { when, fault });
         }
     }
 
@@ -292,11 +301,11 @@ impl Draw<'_> {
 
     /// An event or a point: times alone rarely fall between a write and the message after it.
     fn trigger(&self, stream: &mut Stream) -> Trigger {
-        let point = match (stream.below(5), self.kinds.len() as u64) {
-            (0, _) => return Trigger::Event(spread(stream, 1, EVENT_MAX)),
-            (1, _) | (_, 0) => "log".to_owned(),
-            (2, _) => "durable".to_owned(),
-            (3, kinds) => format!("send.{}", self.kinds[index(stream.below(kinds))]),
+        let point = match (stream.below(6), self.kinds.len() as u64) {
+            (0 | 1, _) => return Trigger::Event(spread(stream, 1, EVENT_MAX)),
+            (2, _) | (_, 0) => "log".to_owned(),
+            (3, _) => "durable".to_owned(),
+            (4, kinds) => format!("send.{}", self.kinds[index(stream.below(kinds))]),
             (_, kinds) => format!("deliver.{}", self.kinds[index(stream.below(kinds))]),
         };
         Trigger::Point {

@@ -1,10 +1,13 @@
 //! Batches: merging, and the gates against runs that show nothing.
 
+use dpat_model::Fault;
 use dpat_sim::{
-    BatchReport, Coverage, Family, Outcome, Plan, RunSpec, Simulation, batch, first_failure,
+    BatchReport, Coverage, Family, Of, Outcome, Plan, RunSpec, Simulation, SpecError, batch,
+    first_failure,
 };
 
 use crate::fake::{Fake, KINDS, PHASES, bare, violation};
+use crate::toy::Keepers;
 
 fn run(sim: &dyn Simulation, seeds: std::ops::Range<u64>) -> BatchReport {
     batch(sim, seeds, &RunSpec::new(0), 2).expect("such runs exist")
@@ -14,6 +17,30 @@ fn run(sim: &dyn Simulation, seeds: std::ops::Range<u64>) -> BatchReport {
 fn fifth(spec: &RunSpec, outcome: &mut Outcome) {
     if spec.seed % 5 == 3 {
         outcome.violation = violation("right");
+    }
+}
+
+#[test]
+fn the_report_does_not_depend_on_the_number_of_threads() {
+    let keepers = Of::<Keepers>::new();
+    let fake = Fake {
+        plan: Plan::default(),
+        ..Fake::new(fifth)
+    };
+    let broken = RunSpec {
+        mutant: Some("count-copies".to_owned()),
+        ..RunSpec::new(0)
+    };
+    let cases: [(&dyn Simulation, RunSpec); 3] = [
+        (&keepers, RunSpec::new(0)),
+        (&keepers, broken),
+        (&fake, RunSpec::new(0)),
+    ];
+    for (sim, spec) in cases {
+        let one = batch(sim, 5..37, &spec, 1).unwrap();
+        for threads in [0, 2, 3, 40] {
+            assert_eq!(batch(sim, 5..37, &spec, threads).as_ref(), Ok(&one));
+        }
     }
 }
 
@@ -50,6 +77,23 @@ fn the_first_failure_is_the_lowest_failing_seed() {
         let found = first_failure(&Fake::new(fifth), 4..8, &spec, threads);
         assert_eq!(found.map(|outcome| outcome.is_none()), Ok(true));
     }
+}
+
+#[test]
+fn a_run_that_cannot_begin_ends_the_batch() {
+    let fake = Fake::new(|spec, outcome| {
+        if spec.seed >= 2 {
+            outcome.violation = violation("no such run");
+        }
+    });
+    let error = batch(&fake, 0..50, &RunSpec::new(0), 1).unwrap_err();
+    assert!(matches!(error, SpecError::Nodes { asked: 2, .. }));
+    let unknown = RunSpec {
+        mutant: Some("unknown".to_owned()),
+        ..RunSpec::new(0)
+    };
+    let error = batch(&Of::<Keepers>::new(), 0..9, &unknown, 2).unwrap_err();
+    assert!(matches!(error, SpecError::NoMutant { .. }));
 }
 
 fn check_vacuous(sim: &dyn Simulation, seeds: std::ops::Range<u64>, expected: &[&str]) {
@@ -138,4 +182,45 @@ fn a_plan_with_crashes_must_have_some() {
         ..Fake::new(|_, _| ())
     };
     check_vacuous(&crashless, 0..16, &[]);
+}
+
+#[test]
+fn correct_runs_are_clean_and_reach_what_they_should() {
+    let report = run(&Of::<Keepers>::new(), 0..40);
+    assert_eq!(report.vacuous, [""; 0]);
+    assert_eq!(report.violations, []);
+    assert!(report.coverage.faults()["crash"] > 0);
+    assert!(report.coverage.sometimes()["recovered"] > 0);
+}
+
+#[test]
+fn a_protocol_without_a_workload_is_vacuous() {
+    let spec = RunSpec {
+        script: Some(bare_keepers()),
+        ..RunSpec::new(0)
+    };
+    let report = batch(&Of::<Keepers>::new(), 0..4, &spec, 2).unwrap();
+    let reasons = [
+        "no message Copy was delivered",
+        "no message Kept was delivered",
+        "no operation was compared",
+        "recovered never happened",
+    ];
+    assert_eq!(report.vacuous, reasons);
+    assert_eq!(report.exit_code(), 2);
+}
+
+/// A script in which nobody calls.
+fn bare_keepers() -> dpat_model::Script {
+    let mut script = dpat_model::Script::new("keepers", dpat_model::Nodes::Count(3), 7);
+    for client in 0..2 {
+        script.ops.push(dpat_model::Op {
+            when: dpat_model::Trigger::At(0),
+            fault: Fault::Calls {
+                client,
+                keep: Vec::new(),
+            },
+        });
+    }
+    script
 }

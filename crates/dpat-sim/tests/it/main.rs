@@ -14,8 +14,10 @@ mod puppet;
 
 mod batch;
 mod fake;
+mod fresh;
 mod plan;
 mod registry;
 mod report;
 mod shrink;
 mod slice;
+mod toy;

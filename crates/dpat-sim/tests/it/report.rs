@@ -1,11 +1,12 @@
 //! Printed forms that scripts rely on.
 
 use dpat_sim::{
-    Coverage, Families, Family, RunSpec, Simulation, batch, coverage_table, hex, replay_json,
-    replay_line,
+    Coverage, Families, Family, Of, Registry, RunSpec, Simulation, batch, coverage_table, hex,
+    replay_json, replay_line,
 };
 
 use crate::fake::{Fake, violation};
+use crate::toy::Keepers;
 
 #[test]
 fn a_batch_is_one_object() {
@@ -77,6 +78,22 @@ fn a_replay_is_one_object() {
         r#""violation":{"property":"right","at_event":4,"message":"it is not"}}"#
     );
     assert_eq!(replay_json("fake", Some("m"), &failed), expected);
+}
+
+#[test]
+fn the_list_names_protocols_properties_and_mutants() {
+    let registry = Registry::default()
+        .with(Of::<Keepers>::new())
+        .with(Fake::new(|_, _| ()));
+    let expected = concat!(
+        r#"[{"protocol":"keepers","nodes_default":3,"properties":["kept","exact","spread"],"#,
+        r#""mutants":[{"name":"answer-at-once","seeds_max":100},"#,
+        r#"{"name":"count-copies","seeds_max":20},{"name":"send-once","seeds_max":20},"#,
+        r#"{"name":"panics","seeds_max":1}]},"#,
+        r#"{"protocol":"fake","nodes_default":3,"properties":["right","good"],"mutants":[]}]"#
+    );
+    assert_eq!(registry.to_json(), expected);
+    assert_eq!(Registry::default().to_json(), "[]");
 }
 
 #[test]

@@ -1,13 +1,64 @@
 //! Shrinking: what is left still fails, and nothing of it can be taken away.
 
 use dpat_model::{Fault, NodeIx, Op, Script, Trigger};
-use dpat_sim::{Outcome, RunSpec, ShrinkLimits, shrink};
+use dpat_sim::{
+    Of, Outcome, RunSpec, ShrinkError, ShrinkLimits, Simulation, first_failure, shrink,
+    with_one_less,
+};
 
 use crate::fake::{Fake, bare, violation};
+use crate::toy::Keepers;
 
 fn property(outcome: &Outcome) -> Option<&str> {
     let violation = outcome.violation.as_ref();
     violation.map(|violation| violation.property.as_str())
+}
+
+#[test]
+fn shrunk_scripts_fail_and_are_one_minimal() {
+    let sim = Of::<Keepers>::new();
+    for (mutant, properties) in [
+        ("answer-at-once", &["kept", "spread"][..]),
+        ("count-copies", &["exact"]),
+        ("send-once", &["spread"]),
+    ] {
+        let spec = RunSpec {
+            mutant: Some(mutant.to_owned()),
+            ..RunSpec::new(0)
+        };
+        let first = first_failure(&sim, 0..100, &spec, 2).unwrap().unwrap();
+        let spec = RunSpec {
+            seed: first.seed,
+            ..spec
+        };
+        let shrunk = shrink(&sim, &spec, &ShrinkLimits::default()).unwrap();
+        assert!(shrunk.minimal);
+        let failing = property(&first).unwrap();
+        assert!(properties.contains(&failing), "{mutant}: {failing}");
+        assert_eq!(property(&shrunk.outcome), Some(failing));
+        assert!(shrunk.units <= 10, "{mutant}: {}", shrunk.script.to_json());
+        assert!(shrunk.units < shrunk.units_before);
+
+        // The text that is printed repeats the run.
+        let script = Script::parse(&shrunk.script.to_json(), "shrunk").unwrap();
+        let run = |script| {
+            let spec = RunSpec {
+                script: Some(script),
+                ..spec.clone()
+            };
+            sim.run(&spec).unwrap()
+        };
+        let again = run(script);
+        assert_eq!(again.violation, shrunk.outcome.violation);
+        assert_eq!(again.trace_hash, shrunk.outcome.trace_hash);
+
+        let less = with_one_less(&shrunk.script);
+        assert_eq!(less.len(), shrunk.units);
+        for script in less {
+            let text = script.to_json();
+            assert_ne!(property(&run(script)), Some(failing), "{text}");
+        }
+    }
 }
 
 fn pause(node: u32) -> Op {
@@ -93,4 +144,29 @@ fn a_bound_on_runs_leaves_a_script_that_fails() {
         ends.insert(shrunk.minimal);
     }
     assert_eq!(ends.len(), 2, "some bounds suffice");
+}
+
+#[test]
+fn what_holds_or_does_not_repeat_is_told() {
+    let error = shrink(&Fake::new(|_, _| ()), &ten(), &ShrinkLimits::default());
+    assert_eq!(error.unwrap_err().to_string(), "seed 7 violates nothing");
+    // Fails only while nobody has written out the calls.
+    let shy = Fake::new(|spec, outcome| {
+        outcome.calls = vec![1];
+        if spec
+            .script
+            .as_ref()
+            .is_none_or(|script| kept(script, 0).is_none())
+        {
+            outcome.violation = violation("right");
+        }
+    });
+    let error = shrink(&shy, &ten(), &ShrinkLimits::default()).unwrap_err();
+    assert!(matches!(error, ShrinkError::NotReplayed { seed: 7, .. }));
+    let unknown = RunSpec {
+        mutant: Some("unknown".to_owned()),
+        ..RunSpec::new(0)
+    };
+    let error = shrink(&Of::<Keepers>::new(), &unknown, &ShrinkLimits::default());
+    assert!(matches!(error, Err(ShrinkError::Spec(_))));
 }

@@ -1,30 +1,36 @@
 //! The causal cone is that of vector clocks.
 
-use dpat_sim::{Stream, Trace, TraceEvent, slice};
+use std::collections::BTreeMap;
 
-/// The cone of an event by vector clocks: what each event knows of each node.
+use dpat_sim::{Of, RunSpec, Simulation, Stream, Trace, TraceEvent, TraceMode, slice};
+
+use crate::toy::Keepers;
+
+/// The cone of an event by vector clocks: what each event knows of each place.
 fn by_vector_clocks(trace: &Trace, at: usize) -> Vec<usize> {
-    let events = &trace.events;
-    let places = trace.nodes.len() + 1; // events that are at no node share a place
-    let place = |event: &TraceEvent| event.node.map_or(trace.nodes.len(), |node| node as usize);
-    let mut clocks: Vec<Vec<u64>> = Vec::new();
-    let mut own = vec![0_u64; places];
-    for event in events {
-        let mut clock = vec![0; places];
+    let mut clocks: Vec<BTreeMap<usize, usize>> = Vec::new();
+    let mut places = Vec::new();
+    for (index, event) in trace.events.iter().enumerate() {
+        let mut clock = BTreeMap::new();
         for cause in &event.causes {
             let cause = &clocks[usize::try_from(*cause).expect("a small index")];
-            clock
-                .iter_mut()
-                .zip(cause)
-                .for_each(|(ours, theirs)| *ours = (*ours).max(*theirs));
+            for (place, known) in cause {
+                let own = clock.entry(*place).or_insert(0);
+                *own = (*known).max(*own);
+            }
         }
-        own[place(event)] += 1;
-        clock[place(event)] = own[place(event)];
+        // What is at no node, or is seen by a client or by nobody, is in the order of no place.
+        let place = match event.node {
+            Some(node) if !["answer", "lost"].contains(&event.what.as_str()) => node as usize,
+            _ => trace.nodes.len() + index,
+        };
+        clock.insert(place, index + 1);
         clocks.push(clock);
+        places.push(place);
     }
-    let before = |one: &[u64], other: &[u64]| one.iter().zip(other).all(|(a, b)| a <= b);
-    (0..events.len())
-        .filter(|i| before(&clocks[*i], &clocks[at]))
+    let known = &clocks[at];
+    (0..trace.events.len())
+        .filter(|index| known.get(&places[*index]).is_some_and(|last| index < last))
         .collect()
 }
 
@@ -75,4 +81,35 @@ fn cut_traces_have_a_cone_too() {
     assert!(cone.contains(&14) && cone.len() <= 15);
     trace.events.clear();
     assert!(slice(&trace, 3).is_empty());
+}
+
+#[test]
+fn a_failure_follows_from_a_part_of_the_run() {
+    let spec = RunSpec {
+        mutant: Some("count-copies".to_owned()),
+        trace: TraceMode::Full {
+            events_max: 1_000_000,
+        },
+        ..RunSpec::new(0)
+    };
+    let sim = Of::<Keepers>::new();
+    let mut seen = 0;
+    for seed in 0..20 {
+        let outcome = sim
+            .run(&RunSpec {
+                seed,
+                ..spec.clone()
+            })
+            .unwrap();
+        let (Some(trace), Some(violation)) = (outcome.trace, outcome.violation) else {
+            continue;
+        };
+        let at = usize::try_from(violation.at_event).unwrap();
+        let cone = slice(&trace, violation.at_event);
+        assert_eq!(cone, by_vector_clocks(&trace, at));
+        assert_eq!(cone.last(), Some(&at));
+        assert!(cone.len() <= trace.events.len());
+        seen += 1;
+    }
+    assert!(seen > 0, "no seed fails");
 }
