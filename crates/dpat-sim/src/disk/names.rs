@@ -138,13 +138,26 @@ impl Names {
 
     pub(super) fn rename(&mut self, from: Name, to: Name, node: Node) {
         let mut needs = BTreeSet::from([from.clone(), to.clone()]);
-        // Renamed into a directory that is lost, the file would have no name at all.
-        let mut inside = to.0;
-        while let Some(own) = self.own.get(&inside) {
-            needs.insert(own.clone());
-            inside = own.0;
+        // Renamed into a directory that is lost, the file would have no name at all; unless it was in there before.
+        let before = self.above(from.0);
+        for inside in self.above(to.0) {
+            if before.contains(&inside) {
+                break;
+            }
+            needs.extend(self.own.get(&inside).cloned());
         }
         self.change(needs, Sets::Rename { to, node, from });
+    }
+
+    /// A directory and those above it, the innermost first.
+    fn above(&self, directory: u64) -> Vec<u64> {
+        let mut all = vec![directory];
+        let mut inside = directory;
+        while let Some((above, _)) = self.own.get(&inside) {
+            all.push(*above);
+            inside = *above;
+        }
+        all
     }
 
     fn change(&mut self, needs: BTreeSet<Name>, sets: Sets) {

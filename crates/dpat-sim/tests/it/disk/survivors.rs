@@ -200,6 +200,16 @@ fn a_new_directory_needs_the_sync_of_the_one_above() {
     let there = |disk: &SimDisk| (disk.metadata("d").is_ok(), disk.metadata("d/f").is_ok());
     let left = outcomes(Odds::MIXED, work, there);
     assert_eq!(left, [(false, false), (true, true)].into());
+    // A rename within it changes nothing about that.
+    let rename = |disk: &SimDisk| {
+        work(disk);
+        disk.rename("d/f", "d/g").unwrap();
+        disk.sync_dir("d").unwrap();
+    };
+    let there = |disk: &SimDisk| (disk.metadata("d").is_ok(), disk.metadata("d/g").is_ok());
+    let left = outcomes(Odds::MIXED, rename, there);
+    assert_eq!(left, [(false, false), (true, true)].into());
+    let there = |disk: &SimDisk| (disk.metadata("d").is_ok(), disk.metadata("d/f").is_ok());
     // The reverse: the directory is synced, the name in it is not.
     let left = outcomes(
         Odds::MIXED,
