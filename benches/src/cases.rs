@@ -5,13 +5,16 @@ mod check;
 mod clocks;
 mod codec;
 mod ids;
+mod pubsub;
 mod retry;
 mod sim;
 
 use crate::harness::Case;
 
 /// Every pattern that has cases, in the order of the page.
-pub const PATTERNS: &[&str] = &["ids", "clocks", "codec", "breaker", "retry", "sim", "check"];
+pub const PATTERNS: &[&str] = &[
+    "ids", "clocks", "codec", "breaker", "retry", "pubsub", "sim", "check",
+];
 
 /// Makes the cases of a pattern; none for an unknown one.
 #[must_use]
@@ -24,6 +27,7 @@ pub fn of(pattern: &str) -> Vec<Case> {
         "check" => check::cases(),
         "sim" => sim::cases(),
         "retry" => retry::cases(),
+        "pubsub" => pubsub::cases(),
         _ => Vec::new(),
     }
 }
@@ -39,6 +43,7 @@ pub fn notes(pattern: &str) -> &'static str {
         "check" => check::NOTES,
         "sim" => sim::NOTES,
         "retry" => retry::NOTES,
+        "pubsub" => pubsub::NOTES,
         _ => "",
     }
 }

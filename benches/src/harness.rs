@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 use std::hint::black_box;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -128,6 +129,9 @@ pub fn params_text(params: &Map<String, Value>) -> String {
     texts.join(", ")
 }
 
+/// What one thread of a team does.
+pub type Work = Box<dyn FnOnce() + Send>;
+
 /// One side of a comparison.
 pub struct Contender {
     /// The crate, with the variant after `@` where there are several.
@@ -187,6 +191,12 @@ impl Contender {
     {
         let runtimes = (0..threads).map(|_| runtime()).collect();
         Self::with(name, Tasks { runtimes, make })
+    }
+
+    /// A team of threads with different work, as producers and consumers have: `make` is told how many operations are to
+    /// be done together and returns what each thread does. The time runs from the first start to the last end.
+    pub fn team(name: &str, make: impl Fn(u64) -> Vec<Work> + 'static) -> Self {
+        Self::with(name, Team(make))
     }
 
     /// Heap bytes of `op`, on one thread.
@@ -325,6 +335,30 @@ where
             }
             samples
         })
+    }
+}
+
+struct Team<M>(M);
+
+impl<M: Fn(u64) -> Vec<Work>> Bench for Team<M> {
+    fn run(&mut self, iters: u64) -> f64 {
+        let works: Vec<Mutex<Option<Work>>> = (self.0)(iters)
+            .into_iter()
+            .map(|work| Mutex::new(Some(work)))
+            .collect();
+        on_threads(works.len(), |thread, start_line| {
+            let work = works[thread].lock().map(|mut work| work.take());
+            start_line.wait();
+            let start = Instant::now();
+            if let Ok(Some(work)) = work {
+                work();
+            }
+            (start, Instant::now())
+        })
+    }
+
+    fn sample(&mut self, _count: u64) -> Vec<f64> {
+        Vec::new()
     }
 }
 
