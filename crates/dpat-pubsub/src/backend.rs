@@ -41,9 +41,15 @@ pub trait Backend: Send + Sync {
 /// The messages of one subscription at a [`Backend`]. Dropping it unsubscribes.
 pub trait Source: Send {
     /// Returns what is next, or waits. A waker of an earlier call may be forgotten.
+    ///
+    /// # Errors
+    /// [`Closed`] once nothing more will come, and everything that did was returned.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, Closed>>;
 
     /// Returns what is next, if something is there.
+    ///
+    /// # Errors
+    /// As [`poll_next`](Self::poll_next).
     fn try_next(&mut self) -> Result<Option<Delivery>, Closed>;
 
     /// Returns what it has seen, as far as it counts.

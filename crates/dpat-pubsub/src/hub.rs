@@ -220,9 +220,7 @@ impl Hub {
             shard.version.fetch_add(1, Ordering::Release);
             Some(removed)
         });
-        if removed.is_some()
-            && let Way::Ring { ring, .. } = &sink.way
-        {
+        if let (Some(_), Some(ring)) = (removed, sink.ring()) {
             ring.abandon();
         }
         self.subscriptions.fetch_sub(1, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::task::{Context, Poll};
 
 /// Messages that are kept and let go together.
-pub(crate) const SEGMENT: u64 = 32;
+const SEGMENT: u64 = 32;
 
 /// A sequence of messages of which each reader sees the last `capacity`.
 ///
@@ -48,7 +48,7 @@ enum Next {
 struct Segment<M> {
     /// The position of the first message; set before the segment is shared.
     first: AtomicU64,
-    messages: [Once<M>; SEGMENT as usize],
+    messages: [Once<M>; 32],
 }
 
 /// Where a reader is, as publishers see it.
@@ -317,11 +317,6 @@ impl<M: Clone> Log<M> {
         let behind = tail - reader.position;
         let waiting = behind.min(reader.cursor.capacity);
         (waiting, tail - reader.start, reader.lost + behind - waiting)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn kept(&self) -> usize {
-        self.state.with(|state| state.segments.len())
     }
 }
 

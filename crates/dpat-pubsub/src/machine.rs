@@ -20,6 +20,10 @@ pub(crate) enum Mode {
     /// It takes the place of an older one with its key; of the oldest, if there is none.
     Conflate,
     /// It goes beyond the buffer, and so do the later ones until those are read.
+    #[cfg_attr(
+        not(feature = "spill"),
+        allow(dead_code, reason = "nothing else has a store")
+    )]
     Spill,
 }
 

@@ -296,16 +296,17 @@ impl InMemory {
                 Some(Delivery::Lagged(lost))
             }
             Taken::Message(message) => {
-                let number = message.retained_number();
-                if number > 0
-                    && let Some(last) = self.replayed.get(message.subject())
-                    && number <= *last
-                {
+                if message.retained_number() > 0 && self.was_replayed(&message) {
                     return None;
                 }
                 Some(Delivery::Message(message))
             }
         }
+    }
+
+    fn was_replayed(&self, message: &Message) -> bool {
+        let last = self.replayed.get(message.subject());
+        last.is_some_and(|last| message.retained_number() <= *last)
     }
 
     fn stats(&self) -> Stats {

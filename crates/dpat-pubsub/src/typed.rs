@@ -65,6 +65,16 @@ impl<T> Form<T> for InProcess {
 }
 
 /// The form of a codec of `dpat-codec`.
+///
+/// # Examples
+/// ```
+/// use dpat_codec::Json;
+/// use dpat_pubsub::{Coded, PubSub};
+///
+/// let hub = PubSub::default();
+/// let prices = hub.publisher("price.gold")?.typed::<u64, _>(Coded(Json::DEFAULT));
+/// # Ok::<(), dpat_pubsub::SubjectError>(())
+/// ```
 #[cfg(feature = "codec")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Coded<C>(pub C);

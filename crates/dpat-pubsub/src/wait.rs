@@ -36,6 +36,7 @@ impl<T> WaitList<T> {
         self.entries.is_empty()
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -8,6 +8,7 @@ use crate::pubsub::PubSub;
 use crate::subscription::Subscription;
 use dpat_core::{Classify, Effect};
 use std::collections::BTreeSet;
+use std::task::Poll;
 
 /// Waits for the next message; a lag is a violation.
 async fn next(subscription: &mut Subscription) -> Result<Message, Violation> {
@@ -231,11 +232,11 @@ pub fn a_group_gets_each_message_once<H: Harness>(harness: &H) -> Result<(), Vio
 async fn first<F: Future + Unpin>(mut futures: Vec<F>) -> F::Output {
     std::future::poll_fn(move |cx| {
         for future in &mut futures {
-            if let std::task::Poll::Ready(output) = std::pin::Pin::new(future).poll(cx) {
-                return std::task::Poll::Ready(output);
+            if let Poll::Ready(output) = std::pin::Pin::new(future).poll(cx) {
+                return Poll::Ready(output);
             }
         }
-        std::task::Poll::Pending
+        Poll::Pending
     })
     .await
 }
@@ -375,25 +376,28 @@ async fn both<A: Future, B: Future>(one: A, other: B) -> (A::Output, B::Output) 
     let (mut one, mut other) = (Box::pin(one), Box::pin(other));
     let (mut first, mut second) = (None, None);
     std::future::poll_fn(move |cx| {
-        if first.is_none()
-            && let std::task::Poll::Ready(output) = one.as_mut().poll(cx)
-        {
-            first = Some(output);
+        if first.is_none() {
+            first = ready(one.as_mut().poll(cx));
         }
-        if second.is_none()
-            && let std::task::Poll::Ready(output) = other.as_mut().poll(cx)
-        {
-            second = Some(output);
+        if second.is_none() {
+            second = ready(other.as_mut().poll(cx));
         }
         match (first.take(), second.take()) {
-            (Some(one), Some(other)) => std::task::Poll::Ready((one, other)),
+            (Some(one), Some(other)) => Poll::Ready((one, other)),
             (one, other) => {
                 (first, second) = (one, other);
-                std::task::Poll::Pending
+                Poll::Pending
             }
         }
     })
     .await
+}
+
+fn ready<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
 }
 
 /// A request without responders fails, and a silent responder lets it run into its time limit.

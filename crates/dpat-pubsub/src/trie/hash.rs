@@ -40,9 +40,10 @@ const fn fold(one: u64, other: u64) -> u64 {
 impl Hasher for Folding {
     #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        let (chunks, rest) = bytes.as_chunks::<8>();
-        for chunk in chunks {
+        let mut rest = bytes;
+        while let Some((chunk, after)) = rest.split_first_chunk::<8>() {
             self.0 = fold(self.0 ^ u64::from_le_bytes(*chunk), PI[0]);
+            rest = after;
         }
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);

@@ -137,17 +137,17 @@ fn what_comes_from_one_filter_comes_from_the_other_in_the_same_order() {
 fn a_log_lets_go_what_everybody_has_read() {
     use bytes::Bytes;
 
-    struct Counted(std::sync::Arc<()>);
+    struct Counted(std::sync::Arc<[u8; 7]>);
     impl AsRef<[u8]> for Counted {
         fn as_ref(&self) -> &[u8] {
-            b"payload"
+            &*self.0
         }
     }
     let hub = PubSub::default();
     let mut quick = hub.subscribe("a").now().unwrap();
     let slow = hub.subscribe("a").capacity(100).now().unwrap();
     let mut publisher = hub.publisher("a").unwrap();
-    let alive = std::sync::Arc::new(());
+    let alive = std::sync::Arc::new(*b"payload");
     for _ in 0..1_000 {
         let payload = Bytes::from_owner(Counted(std::sync::Arc::clone(&alive)));
         publisher.publish_now(payload).unwrap();

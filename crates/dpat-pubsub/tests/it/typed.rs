@@ -111,3 +111,45 @@ fn a_value_of_another_type_is_decoded_from_its_payload() {
         Ok(TypedDelivery::Malformed(..))
     ));
 }
+
+#[cfg(feature = "codec")]
+#[test]
+fn a_codec_is_a_form() {
+    use dpat_codec::Json;
+    use dpat_pubsub::Coded;
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Price {
+        metal: String,
+        cents: u64,
+    }
+    let form = Coded(Json::with_bytes_max(64));
+    let hub = PubSub::default();
+    let mut texts = hub.subscribe("a").now().unwrap();
+    let mut prices = hub.subscribe("a").now().unwrap().typed::<Price, _>(form);
+    let mut publisher = hub.publisher("a").unwrap().typed::<Price, _>(form);
+    let price = |metal: &str| Price {
+        metal: metal.to_owned(),
+        cents: 7,
+    };
+    publisher.publish_now(price("gold")).unwrap();
+    hub.publish_now("a", r#"{"metal":"tin","cents":7}"#)
+        .unwrap();
+    hub.publish_now("a", r#"{"metal":"tin"}"#).unwrap();
+    assert_eq!(crate::drain(&mut texts)[0], r#"{"metal":"gold","cents":7}"#);
+    for metal in ["gold", "tin"] {
+        match run(prices.recv()).unwrap() {
+            TypedDelivery::Value(got) => assert_eq!(*got, price(metal)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(
+        run(prices.recv()),
+        Ok(TypedDelivery::Malformed(..))
+    ));
+    let long = publisher.publish_now(price(&"x".repeat(64)));
+    assert!(
+        matches!(long, Err(PublishValueError::Encode(_))),
+        "{long:?}"
+    );
+}
