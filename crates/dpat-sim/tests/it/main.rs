@@ -15,6 +15,7 @@ mod puppet;
 mod batch;
 mod fake;
 mod fresh;
+mod pitfalls;
 mod plan;
 mod registry;
 mod report;
