@@ -32,7 +32,7 @@ mod snapshot;
 pub mod testing;
 
 #[cfg(test)]
-mod loom_tests;
+mod commit_tests;
 
 pub use append::{Append, Appending};
 pub use batch::Batch;

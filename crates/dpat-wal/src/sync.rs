@@ -1,26 +1,11 @@
-//! The standard library's primitives, or loom's in this crate's models.
+//! The only place that names a lock, or puts a thread to sleep.
 
 #![allow(clippy::disallowed_types)] // the one place where locks may be named
 
-#[cfg(all(dpat_loom, test))]
-use loom::{
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{Thread, current, park},
-};
-#[cfg(not(all(dpat_loom, test)))]
-use std::{
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{Thread, current, park},
-};
-
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Wake, Waker};
+use std::thread::{Thread, current, park};
 
 /// A lock under which nothing panics, so that it is never poisoned with half a change.
 #[derive(Debug)]

@@ -1,10 +1,7 @@
-//! Small models of the commit, checked by loom in every interleaving under `cfg(dpat_loom)`, and run as plain tests
-//! otherwise so that they cannot rot.
-//!
-//! loom sees the log's own lock and the threads that wait. The storage is the one in memory, whose lock is never held
-//! where loom switches threads.
+//! The commit with several threads, again and again: nobody is left waiting, whoever commits.
 
 use std::task::Poll;
+use std::thread;
 
 use dpat_core::SplitMix64;
 use dpat_storage::MemStorage;
@@ -12,19 +9,11 @@ use dpat_storage::MemStorage;
 use crate::sync::wait;
 use crate::{Append, AppendError, Config, Position, Wal};
 
-#[cfg(dpat_loom)]
-use loom::thread;
-#[cfg(not(dpat_loom))]
-use std::thread;
+/// How often each check runs.
+const ROUNDS: usize = 200;
 
-#[cfg(dpat_loom)]
-fn model(check: impl Fn() + Send + Sync + 'static) {
-    loom::model(check);
-}
-
-#[cfg(not(dpat_loom))]
-fn model(check: impl Fn()) {
-    for _ in 0..200 {
+fn rounds(check: impl Fn()) {
+    for _ in 0..ROUNDS {
         check();
     }
 }
@@ -59,8 +48,8 @@ fn records(wal: &Wal<MemStorage>) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn loom_every_appender_is_answered() {
-    model(|| {
+fn every_appender_is_answered() {
+    rounds(|| {
         let wal = log();
         let threads: Vec<_> = [1_u8, 2]
             .into_iter()
@@ -82,8 +71,8 @@ fn loom_every_appender_is_answered() {
 }
 
 #[test]
-fn loom_futures_and_threads_without_a_committer_are_answered() {
-    model(|| {
+fn futures_and_threads_without_a_committer_are_answered() {
+    rounds(|| {
         let wal = log();
         let other = wal.clone();
         let thread = thread::spawn(move || poll_to_end(other.append(&[1])).unwrap());
@@ -95,8 +84,8 @@ fn loom_futures_and_threads_without_a_committer_are_answered() {
 }
 
 #[test]
-fn loom_a_committer_commits_and_ends() {
-    model(|| {
+fn a_committer_commits_and_ends() {
+    rounds(|| {
         let wal = log();
         let committer = wal.committer().unwrap();
         let runs = thread::spawn(move || committer.run_blocking());
@@ -108,8 +97,8 @@ fn loom_a_committer_commits_and_ends() {
 }
 
 #[test]
-fn loom_a_committer_that_goes_leaves_nobody_waiting() {
-    model(|| {
+fn a_committer_that_goes_leaves_nobody_waiting() {
+    rounds(|| {
         let wal = log();
         let committer = wal.committer().unwrap();
         let goes = thread::spawn(move || drop(committer));
@@ -120,8 +109,8 @@ fn loom_a_committer_that_goes_leaves_nobody_waiting() {
 }
 
 #[test]
-fn loom_who_finds_no_room_gets_some() {
-    model(|| {
+fn who_finds_no_room_gets_some() {
+    rounds(|| {
         let wal = log();
         // A second frame does not fit beside it.
         let full = wal.append(&[0; 16]).submit().unwrap();
@@ -135,8 +124,8 @@ fn loom_who_finds_no_room_gets_some() {
 }
 
 #[test]
-fn loom_a_reader_that_waits_is_told() {
-    model(|| {
+fn a_reader_that_waits_is_told() {
+    rounds(|| {
         let wal = log();
         let mut reader = wal.reader(Position::ZERO).unwrap();
         let thread = thread::spawn(move || {
@@ -153,8 +142,8 @@ fn loom_a_reader_that_waits_is_told() {
 }
 
 #[test]
-fn loom_closing_answers_everybody() {
-    model(|| {
+fn closing_answers_everybody() {
+    rounds(|| {
         let wal = log();
         let other = wal.clone();
         let thread = thread::spawn(move || other.append(&[1]).wait());
@@ -168,8 +157,8 @@ fn loom_closing_answers_everybody() {
 }
 
 #[test]
-fn loom_a_sync_covers_what_was_submitted_before() {
-    model(|| {
+fn a_sync_covers_what_was_submitted_before() {
+    rounds(|| {
         let wal = log();
         let other = wal.clone();
         let thread = thread::spawn(move || other.append(&[1]).wait().unwrap());
