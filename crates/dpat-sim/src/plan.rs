@@ -59,6 +59,8 @@ pub struct Plan {
     pub clock_drift_max_per_million: u32,
     /// Whether clocks may stand still for a while, which no bound on drift covers. True by default.
     pub clock_freeze: bool,
+    /// Whether disks may refuse to write for a while, because of an error or for lack of space. True by default.
+    pub disk_errors: bool,
 }
 
 impl Default for Plan {
@@ -76,6 +78,7 @@ impl Default for Plan {
             clock_offset_max: Duration::from_secs(10),
             clock_drift_max_per_million: 50_000,
             clock_freeze: true,
+            disk_errors: true,
         }
     }
 }
@@ -140,6 +143,7 @@ impl fmt::Display for Plan {
             f,
             "clock_offset_max: {:?}, clock_drift_max_per_million: {}, clock_freeze: {}",
             self.clock_offset_max, self.clock_drift_max_per_million, self.clock_freeze
-        )
+        )?;
+        writeln!(f, "disk_errors: {}", self.disk_errors)
     }
 }

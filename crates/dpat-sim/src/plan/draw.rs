@@ -367,6 +367,9 @@ impl Draw<'_> {
             self.push(0, Fault::DiskLost { node, per_million });
             let per_million = rate(stream, 10_000, 1_000_000);
             self.push(0, Fault::DiskReorder { node, per_million });
+            if !self.plan.disk_errors {
+                continue;
+            }
             if stream.below(4) == 0 {
                 let at_us = stream.below(self.chaos_us);
                 let for_us = self.for_us(stream, at_us, self.chaos_us / 4);

@@ -132,6 +132,7 @@ fn every_fault_that_a_plan_allows_is_drawn_and_no_other() {
         clock_freeze: false,
         clock_offset_max: Duration::ZERO,
         clock_drift_max_per_million: 0,
+        disk_errors: false,
         ..Plan::default()
     };
     let gentle = drawn(gentle);
@@ -141,6 +142,8 @@ fn every_fault_that_a_plan_allows_is_drawn_and_no_other() {
         "clock_offset",
         "clock_jump",
         "clock_drift",
+        "disk_error",
+        "disk_full",
     ] {
         assert!(!gentle.contains(name), "{name}");
     }
@@ -292,6 +295,7 @@ fn a_plan_prints_every_parameter() {
          families: partition hold loss delay duplicate reorder capacity crash pause disk\n\
          crashes: Recovery, down_max: 2, restart: true, kill: true, wipe: false\n\
          delay_max: 5ms\n\
-         clock_offset_max: 10s, clock_drift_max_per_million: 50000, clock_freeze: true\n"
+         clock_offset_max: 10s, clock_drift_max_per_million: 50000, clock_freeze: true\n\
+         disk_errors: true\n"
     );
 }
