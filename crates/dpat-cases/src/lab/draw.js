@@ -4,8 +4,7 @@
 lab.draw = (() => {
   const GUTTER = 96;
   const LANE_MIN = 40;
-  const { FAULTS, MESSAGES, TOP, time } = lab.model;
-  const CLIENTS = new Set(['request', 'answer', 'cancel']);
+  const { FAULTS, CLIENTS, MESSAGES, TOP, caption, time } = lab.model;
 
   /** Colours of the current theme. */
   function palette() {
@@ -17,11 +16,11 @@ lab.draw = (() => {
     return colours;
   }
 
-  /** How each kind of shade is painted: colour of the theme, and whether hatched. */
+  /** What covers a lane: its colour, and whether hatched. Other faults last long and change little: a thin strip. */
   const SHADES = {
     down: ['bad', false], crash: ['bad', false], pause: ['warn', false], partition: ['bad', true], hold: ['warn', true],
   };
-  const shadeOf = (what) => SHADES[what] ?? ['accent', false];
+  const STRIP = ['soft', false];
 
   class Diagram {
     /** `parts`: scroller, canvas, spacer, header, minimap. `look` gives what the user has chosen: selected, cursor, hover. */
@@ -253,47 +252,52 @@ lab.draw = (() => {
     paintShades(cx, top) {
       const { view, trace, colours } = this;
       const half = Math.min(26, this.lane * 0.4);
-      const wide = { strip: 0 };
+      const strips = new Map(); // where a strip of a lane goes, so that several stand side by side
       for (const shade of trace.shades) {
         const y0 = view.yOfTime(shade.from_ns) - top;
         const y1 = Math.max(view.yOfTime(shade.until_ns) - top, y0 + 3);
-        const [name, hatched] = shadeOf(shade.what);
-        if (!shade.nodes && !shade.links) {
-          wide.strip += 1;
+        const [name, hatched] = SHADES[shade.what] ?? STRIP;
+        const everywhere = !shade.nodes && !shade.links;
+        for (const [node, weight] of everywhere ? [[-1, 1]] : this.weights(shade)) {
+          const thin = everywhere || !SHADES[shade.what] || weight < 0.6;
+          const place = `${node} ${shade.what}`;
+          if (thin && !strips.has(place)) strips.set(place, [...strips.keys()].filter((key) => key.startsWith(`${node} `)).length % 4);
           if (y1 < 0 || y0 > this.depth) continue;
-          cx.globalAlpha = 0.6;
-          cx.fillStyle = colours[name];
-          cx.fillRect(GUTTER - 6 - ((wide.strip - 1) % 3) * 5, y0, 3, y1 - y0);
-          cx.globalAlpha = 1;
-          continue;
-        }
-        if (y1 < 0 || y0 > this.depth) continue;
-        for (const [node, weight] of this.weights(shade)) {
-          const x = this.x(node);
+          const x = everywhere ? GUTTER - 4 : this.x(node);
           if (!(x > -half && x < this.width + half)) continue;
-          cx.globalAlpha = hatched ? 0.18 + 0.4 * weight : 0.2;
+          if (thin) {
+            cx.globalAlpha = SHADES[shade.what] ? 0.7 : 0.35;
+            cx.fillStyle = colours[name];
+            const at = strips.get(place) * 4;
+            cx.fillRect(everywhere ? x - at : x - half + at, y0, 2, y1 - y0);
+            cx.globalAlpha = 1;
+            continue;
+          }
+          cx.globalAlpha = hatched ? 0.4 * weight : 0.2;
           cx.fillStyle = hatched ? this.hatch(cx, name) : colours[name];
           cx.fillRect(x - half, y0, half * 2, y1 - y0);
           cx.globalAlpha = 0.9;
-          if (weight > 0.5 && half > 16) {
-            // Along the edge, where no event stands.
-            cx.fillStyle = colours[name];
-            cx.font = '600 9.5px system-ui, sans-serif';
-            cx.textBaseline = 'middle';
-            cx.textAlign = 'right';
-            cx.save();
-            cx.translate(x - half + 7, Math.max(y0, 0) + 4);
-            cx.rotate(-Math.PI / 2);
-            if (cx.measureText(shade.what).width + 8 < y1 - Math.max(y0, 0)) cx.fillText(shade.what, 0, 0);
-            cx.restore();
-            cx.textAlign = 'left';
-          }
+          if (half > 16) this.shadeName(cx, shade.what, colours[name], x + half - 7, Math.max(y0 + 24, 0), y1);
           cx.globalAlpha = 1;
         }
       }
     }
 
-    /** Which lanes a shade covers and how much: a link touches both ends, an isolated node more than the others. */
+    /** The name of a shade along its edge, where no event stands. */
+    shadeName(cx, what, colour, x, y0, y1) {
+      cx.fillStyle = colour;
+      cx.font = '600 9.5px system-ui, sans-serif';
+      cx.textBaseline = 'middle';
+      cx.textAlign = 'right';
+      cx.save();
+      cx.translate(x, y0 + 4);
+      cx.rotate(-Math.PI / 2);
+      if (cx.measureText(what).width + 8 < y1 - y0) cx.fillText(what, 0, 0);
+      cx.restore();
+      cx.textAlign = 'left';
+    }
+
+    /** Which lanes a shade is about, and how much of each: the part of the node's links, or all of it. */
     weights(shade) {
       if (shade.nodes) return shade.nodes.map((node) => [node, 1]);
       if (shade.weights) return shade.weights;
@@ -302,11 +306,8 @@ lab.draw = (() => {
         count.set(a, (count.get(a) ?? 0) + 1);
         count.set(b, (count.get(b) ?? 0) + 1);
       }
-      const most = Math.max(1, ...count.values());
-      // The weak side of an isolation would only repeat what the strong side says.
-      const all = [...count].map(([node, links]) => [node, links / most]);
-      const strong = all.filter(([, weight]) => weight > 0.5);
-      shade.weights = strong.length * 2 <= all.length ? strong : all;
+      const all = 2 * Math.max(1, this.trace.nodes.length - 1);
+      shade.weights = [...count].map(([node, links]) => [node, Math.min(1, links / all)]);
       return shade.weights;
     }
 
@@ -495,7 +496,7 @@ lab.draw = (() => {
         cx.globalAlpha = cursor >= 0 && pos > cursor ? 0.22 : 1;
         if (event.node === null) {
           this.paintGlobal(cx, y);
-          if (!dense) pills.push([event.label || event.what, y, cx.globalAlpha]);
+          if (!dense) pills.push([caption(trace, event), y, cx.globalAlpha]);
           continue;
         }
         const x = this.x(event.node);
@@ -506,13 +507,13 @@ lab.draw = (() => {
           if (y < (lowest.get(event.node) ?? -Infinity)) continue;
           lowest.set(event.node, y + 14);
         }
-        const text = event.label || event.what;
-        const room = rows ? Math.max(60, Math.min(260, this.lane * 1.6)) : Math.min(this.lane - 22, this.width - x - 12);
-        if (room < 24) continue;
+        const text = caption(trace, event);
         // Beside the event, not under the arrow that comes in.
         const fromRight = event.from && this.x(event.from[0]) > x;
-        const space = this.view.laneOf[event.node] ? this.lane : x - GUTTER;
-        const right = rows && ((fromRight && space > 90) || x + 10 + Math.min(room, 90) > this.width);
+        const [before, after] = [x - GUTTER - 12, this.width - x - 14];
+        const right = rows && before > 70 && (fromRight || after < 70);
+        const room = rows ? Math.min(300, right ? before : after) : Math.min(this.lane - 22, after);
+        if (room < 24) continue;
         cx.fillStyle = FAULTS.has(event.what) ? colours.bad : pos === selected ? colours.ink : colours.text ?? colours.ink;
         cx.textAlign = right ? 'right' : 'left';
         // What leaves to the right would run through the text.
@@ -533,11 +534,9 @@ lab.draw = (() => {
 
     /** Text with a rim of the background, so that lines behind it do not disturb. */
     outlined(cx, text, x, y, room, bold) {
-      let shown = text;
-      if (shown.length * 5 > room) {
-        const letters = Math.max(4, Math.floor(room / 6.4));
-        if (shown.length > letters) shown = `${shown.slice(0, letters - 1)}…`;
-      }
+      let shown = text.length > 400 ? text.slice(0, 400) : text;
+      const width = cx.measureText(shown).width;
+      if (width > room) shown = `${shown.slice(0, Math.max(1, Math.floor((shown.length * room) / width) - 1))}…`;
       cx.lineWidth = 3.5;
       cx.lineJoin = 'round';
       cx.strokeStyle = bold ? this.colours.select : this.colours.paper;
@@ -705,13 +704,14 @@ lab.draw = (() => {
         const lanes = Math.max(1, view.lanes.length);
         const lane = (width - 8) / lanes;
         for (const shade of trace.shades) {
-          const [name] = shadeOf(shade.what);
-          if (!shade.nodes && !shade.links) continue;
+          if (!SHADES[shade.what] || (!shade.nodes && !shade.links)) continue;
+          const [name] = SHADES[shade.what];
           pen.globalAlpha = 0.22;
           pen.fillStyle = colours[name];
           const y0 = y(view.yOfTime(shade.from_ns));
           const y1 = Math.max(y(view.yOfTime(shade.until_ns)), y0 + 1);
-          for (const [node] of this.weights(shade)) {
+          for (const [node, weight] of this.weights(shade)) {
+            if (weight < 0.6) continue;
             const at = view.laneOf[node];
             if (at >= 0) pen.fillRect(4 + at * lane, y0, lane, y1 - y0);
           }

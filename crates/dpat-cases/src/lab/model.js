@@ -6,7 +6,7 @@ lab.model = (() => {
   /** What cannot be shown, in words for the user. */
   class TraceError extends Error {}
 
-  const FAULTS = new Set(['fault', 'heal', 'crash', 'restart', 'pause', 'resume', 'up', 'down']);
+  const FAULTS = new Set(['fault', 'heal', 'crash', 'restart', 'pause', 'resume']);
   const CLIENTS = new Set(['request', 'answer', 'cancel']);
   const MESSAGES = new Set(['deliver', 'duplicate', 'lost']);
 
@@ -524,6 +524,68 @@ lab.model = (() => {
     return marks;
   }
 
+  /** The named fields of a value's Debug text, as text; null where it has none. */
+  function fields(text) {
+    const parts = tree(text)?.[0]?.parts;
+    if (parts?.length !== 1 || parts[0].open !== '{') return null;
+    const named = new Map();
+    for (const item of parts[0].items) {
+      const [name, ...rest] = flat(item).split(': ');
+      named.set(name, rest.join(': '));
+    }
+    return named;
+  }
+
+  /** A fault for people: `Loss { link: …, per_million: 27000, for_us: Some(500) }` is `loss n0 → n1 2.7 % for 500 µs`. */
+  function faultText(trace, event) {
+    const named = fields(event.detail);
+    if (!named) return event.label || event.what;
+    const node = (text) => {
+      const number = /NodeIx\((\d+)\)/.exec(text)?.[1];
+      return number === undefined ? '*' : trace.nodes[number] ?? `node ${number}`;
+    };
+    const words = [event.label || event.what];
+    for (const [name, value] of named) {
+      const inner = /^Some\((.*)\)$/.exec(value)?.[1] ?? value;
+      if (inner === 'None') continue;
+      const link = fields(inner);
+      if (name === 'node') {
+        if (event.node === null) words.push(node(inner));
+      } else if (name === 'group') words.push(inner.match(/NodeIx\(\d+\)/g)?.map(node).join(', ') ?? inner);
+      else if (name === 'link' && link) {
+        const ends = [node(link.get('from') ?? ''), node(link.get('to') ?? '')];
+        words.push(ends.join('') === '**' ? 'everywhere' : ends.join(' → '));
+      } else if (name === 'per_million') words.push(`${Number((Number(inner) / 1e4).toPrecision(3))} %`);
+      else if (name === 'for_us') words.push(`for ${time(Number(inner) * 1e3)}`);
+      else if (name === 'delay') words.push(delayText(inner));
+      else if (/_us$/.test(name) && /^-?\d+$/.test(inner)) words.push(`${inner < 0 ? '−' : ''}${time(Math.abs(inner) * 1e3)}`);
+      else words.push(`${name.replace(/_/g, ' ')} ${inner}`);
+    }
+    return words.join(' ');
+  }
+
+  function delayText(text) {
+    const micros = (number) => time(Number(number) * 1e3);
+    const simple = /^(\w+)\(([\d, ]+)\)$/.exec(text);
+    if (simple) return `${simple[1].toLowerCase()} ${simple[2].split(', ').map(micros).join(' to ')}`;
+    const named = fields(text);
+    if (!named?.has('slow_us')) return text;
+    const slow = Number((Number(named.get('slow_per_million')) / 1e4).toPrecision(3));
+    return `${micros(named.get('fast_us'))}, of ${slow} % ${micros(named.get('slow_us'))}`;
+  }
+
+  /** What stands beside an event in the diagram. */
+  function caption(trace, event) {
+    const { what, label } = event;
+    if (FAULTS.has(what)) {
+      const text = faultText(trace, event);
+      return what === 'fault' || text === what || text.startsWith(what) ? text : `${what} ${text}`;
+    }
+    if (what === 'up' || what === 'down') return `session ${what} ${label}`;
+    if (!label || label === '()' || label === what) return what;
+    return (MESSAGES.has(what) || CLIENTS.has(what)) && /[a-z]/i.test(label) ? label : `${what} ${label}`;
+  }
+
   /** Simulated time for people. */
   function time(ns) {
     if (ns < 1e3) return `${ns} ns`;
@@ -543,9 +605,10 @@ lab.model = (() => {
     const name = (node) => trace.nodes[node] ?? `node ${node}`;
     const where = event.node === null ? '' : ` · ${name(event.node)}`;
     const from = event.from ? ` from ${name(event.from[0])}` : '';
-    const label = event.label && event.label !== event.what ? ` ${event.label}` : '';
-    return `#${event.i} · ${time(event.at_ns)}${where} · ${event.what}${label}${from}`;
+    const text = caption(trace, event);
+    const what = text.startsWith(event.what) || FAULTS.has(event.what) ? text : `${event.what} ${text}`;
+    return `#${event.i} · ${time(event.at_ns)}${where} · ${what}${from}`;
   }
 
-  return { Trace, View, TraceError, GROUPS, FAULTS, MESSAGES, TOP, parse, groupOf, pretty, changed, time, span, sentence, upper };
+  return { Trace, View, TraceError, GROUPS, FAULTS, CLIENTS, MESSAGES, TOP, parse, groupOf, pretty, changed, time, span, caption, sentence, upper };
 })();

@@ -2,7 +2,7 @@
 'use strict';
 
 lab.panel = (() => {
-  const { FAULTS, MESSAGES, pretty, changed, time, span, groupOf } = lab.model;
+  const { FAULTS, MESSAGES, pretty, changed, time, span, caption, groupOf } = lab.model;
 
   /** Makes an element; text is always text, never markup. */
   function make(tag, attributes = {}, ...children) {
@@ -21,6 +21,12 @@ lab.panel = (() => {
   function kindStyle(trace, kind) {
     const k = trace.kindIx.get(kind);
     return k === undefined ? '' : `--c: var(--k${k % 8})`;
+  }
+
+  /** What an event is, in the words of the trace. */
+  function title(trace, it) {
+    const text = caption(trace, it);
+    return text.startsWith(it.what) || FAULTS.has(it.what) ? text : `${it.what} ${text}`;
   }
 
   function eventLink(trace, pos, go, text) {
@@ -61,7 +67,7 @@ lab.panel = (() => {
     const kind = message ? it.kind ?? it.label : null;
     pane.append(make('p', { class: 'title' },
       make('i', { style: kind ? kindStyle(trace, kind) : FAULTS.has(it.what) ? '--c: var(--bad)' : '' }),
-      make('b', {}, it.what === it.label || !it.label ? it.what : `${it.what} ${it.label}`),
+      make('b', {}, title(trace, it)),
       make('span', { class: 'number' }, `#${it.i}`)));
     const facts = make('dl', { class: 'dl' });
     const fact = (term, ...what) => facts.append(make('dt', {}, term), make('dd', {}, ...what));
@@ -193,7 +199,7 @@ lab.panel = (() => {
         const it = trace.events[pos];
         const node = it.node === null ? '' : `${trace.nodes[it.node]} `;
         list.append(make('tr', {}, make('td', { class: 'n' }, time(it.at_ns)),
-          make('td', { style: 'padding-left:10px' }, eventLink(trace, pos, acts.go, `${node}${it.label || it.what}`))));
+          make('td', { style: 'padding-left:10px' }, eventLink(trace, pos, acts.go, `${node}${caption(trace, it)}`))));
       }
       pane.append(list);
     }
