@@ -13,7 +13,7 @@ use crate::clock::Stopwatch;
 use crate::error::{Error, Outcome, Result};
 use crate::process::{self, Log, cargo, command, run};
 use crate::workspace::{Budgets, Workspace};
-use crate::{consumers, demo, deps, examples, features, layers, loom, package, setup, tidy};
+use crate::{consumers, demo, deps, examples, features, layers, loom, package, setup, sim, tidy};
 
 /// What the command line of `ci` asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -128,7 +128,7 @@ struct Step {
 }
 
 /// Every step in the order of running: what is quick and often wrong comes first.
-const STEPS: [Step; 22] = [
+const STEPS: [Step; 23] = [
     Step {
         name: "fmt",
         when: When::Fast,
@@ -198,6 +198,11 @@ const STEPS: [Step; 22] = [
         name: "demo",
         when: When::Normal,
         run: demo::step,
+    },
+    Step {
+        name: "sim",
+        when: When::Normal,
+        run: sim::step,
     },
     Step {
         name: "docs",

@@ -20,6 +20,7 @@ mod new_crate;
 mod package;
 mod process;
 mod setup;
+mod sim;
 mod tidy;
 mod workspace;
 
@@ -39,6 +40,8 @@ Chores of the dpat workspace.
   cargo xtask deps                what each crate pulls in, against its budget
   cargo xtask loom [--full] [CRATE]...
                                   the models of concurrent code
+  cargo xtask sim [--only NAME,...] [--seeds N]
+                                  every protocol on N seeds, on all cores
   cargo xtask bench [--quick] [NAME]...
                                   ours against the peers: target/dpat-bench/report.json
   cargo xtask new-crate NAME      a crate with the files that every crate has
@@ -109,6 +112,7 @@ fn dispatch(args: &[String]) -> Result<()> {
                 &Log::Terminal,
             )?)
         }
+        "sim" => sim::command_sim(&Workspace::load()?, rest),
         "bench" => bench::command(&Workspace::load()?, rest),
         "new-crate" => new_crate::command(&Workspace::load()?, rest),
         "package" => {
@@ -170,6 +174,7 @@ mod tests {
             "layers all",
             "loom --fast",
             "package all",
+            "sim echo",
         ] {
             assert!(
                 matches!(dispatch(&args(bad)), Err(Error::Usage(_))),
