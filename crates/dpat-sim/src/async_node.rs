@@ -25,6 +25,6 @@ mod world;
 
 pub use net::{CallError, Closed, Incoming};
 pub use node::{AsyncNode, Task};
-pub use sim::{AsyncSim, Life, Stop};
+pub use sim::{AsyncSim, Life, Stop, Struck};
 pub use system::{AsyncLimits, AsyncOf, AsyncSystem, Program, Schedule, run_async};
 pub use time::{NodeSleep, NodeTime};

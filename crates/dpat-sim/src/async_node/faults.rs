@@ -6,6 +6,7 @@ use dpat_model::{Fault, NodeIx, Peer, Script, Trigger};
 use super::net::{Carried, End};
 use super::ready::TaskId;
 use super::record::What;
+use super::sim::Struck;
 use super::world::{Item, Role, TaskState, World};
 use crate::disk::SimDisk;
 
@@ -105,6 +106,7 @@ impl World {
             }
         };
         if struck {
+            self.struck.push(Struck { op, at_ns: now });
             self.coverage.struck(&fault);
             self.record.shade(&fault, now);
         }

@@ -171,6 +171,19 @@ impl AsyncNode {
         })
     }
 
+    /// Lets the next call of this client begin although the present one goes on, as the calls of an open loop do.
+    ///
+    /// Does nothing outside the program that [`AsyncSystem::call`](super::AsyncSystem::call) returned.
+    pub fn next_call(&self) {
+        let mut world = self.shared().world.lock();
+        if let Some(running) = world
+            .running
+            .filter(|running| running.node == self.peer().node)
+        {
+            world.call_is_over(running.role);
+        }
+    }
+
     /// Says whether a rare and legal thing should happen here now, with a probability in parts per million.
     ///
     /// Each name is a site. In a run half of the sites are off, drawn from the seed, and the others draw from a stream

@@ -43,6 +43,26 @@ struct Client {
     next: u64,
     /// Of these calls only, by the script.
     keep: Vec<Vec<u64>>,
+    /// It makes no more.
+    over: bool,
+}
+
+impl Client {
+    /// Returns the first call from the next on that the script does not leave out.
+    fn kept(&self) -> Option<u64> {
+        let mut call = self.next;
+        loop {
+            let later = |keep: &Vec<u64>| keep.iter().copied().find(|kept| *kept >= call);
+            let mut wanted = call;
+            for keep in &self.keep {
+                wanted = wanted.max(later(keep)?);
+            }
+            if wanted == call {
+                return Some(call);
+            }
+            call = wanted;
+        }
+    }
 }
 
 /// Why a run stopped.
@@ -54,6 +74,15 @@ pub enum Stop {
     Idle,
     /// A property does not hold.
     Violated,
+}
+
+/// An operation of the script that has changed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Struck {
+    /// Its index in the script.
+    pub op: usize,
+    /// When it struck, in nanoseconds of the simulation.
+    pub at_ns: u64,
 }
 
 /// One life of a node.
@@ -115,8 +144,8 @@ impl<S: AsyncSystem> AsyncSim<S> {
                 _ => None,
             });
             Client {
-                next: 0,
                 keep: lists.collect(),
+                ..Client::default()
             }
         };
         let states = (0..clients).map(keep).collect();
@@ -159,7 +188,7 @@ impl<S: AsyncSystem> AsyncSim<S> {
             }
             // What the script does at once it does before any program runs.
             world.happen_at(0);
-            world.after.clients = (0..clients).collect();
+            world.after.clients = (0..clients).map(|client| (client, 0)).collect();
         }
         for client in 0..clients {
             sim.take_handle(NodeIx(nodes + client));
@@ -270,8 +299,8 @@ impl<S: AsyncSystem> AsyncSim<S> {
             for serve in serves {
                 self.serve(serve);
             }
-            for client in clients {
-                self.next_call(client);
+            for (client, call) in clients {
+                self.next_call(client, call);
             }
         }
     }
@@ -321,35 +350,31 @@ impl<S: AsyncSystem> AsyncSim<S> {
         }
     }
 
-    fn next_call(&mut self, client: u32) {
+    /// Begins the next call of a client, if that is this one or one that the script leaves out for it.
+    fn next_call(&mut self, client: u32, least: u64) {
         let index = (self.nodes + client) as usize;
-        loop {
-            let state = &mut self.clients[client as usize];
-            let call = state.next;
-            let last = |keep: &Vec<u64>| keep.last().is_none_or(|last| *last < call);
-            if state.keep.iter().any(last) {
-                return;
-            }
-            if state
-                .keep
-                .iter()
-                .any(|keep| keep.binary_search(&call).is_err())
-            {
-                state.next += 1;
-                continue;
-            }
-            let Some(node) = self.handles[index].clone() else {
-                return;
-            };
-            let rng = Stream::new(self.seed, "client", u64::from(client) << 40 ^ call);
-            let given = node.clone();
-            let program = self.guard(|sim| sim.system.call(client, call, given, rng));
-            if let Some(Some(program)) = program {
-                self.clients[client as usize].next += 1;
-                let program: Program = program;
-                node.start_boxed(Role::Calling { client }, program, None);
-            }
+        let state = &mut self.clients[client as usize];
+        if state.over || state.next != least {
+            return; // it has begun already
+        }
+        let Some(call) = state.kept() else {
+            state.over = true;
             return;
+        };
+        state.next = call;
+        let Some(node) = self.handles[index].clone() else {
+            return;
+        };
+        let rng = Stream::new(self.seed, "client", u64::from(client) << 40 ^ call);
+        let given = node.clone();
+        let program = self.guard(|sim| sim.system.call(client, call, given, rng));
+        let state = &mut self.clients[client as usize];
+        match program.flatten() {
+            Some(program) => {
+                state.next += 1;
+                node.start_boxed(Role::Calling { client, call }, program, None);
+            }
+            None => state.over = true,
         }
     }
 
@@ -395,6 +420,12 @@ impl<S: AsyncSystem> AsyncSim<S> {
     #[must_use]
     pub fn violation(&self) -> Option<Violation> {
         self.shared.world.lock().judge.violation().cloned()
+    }
+
+    /// Returns the operations of the script that have changed something, in order.
+    #[must_use]
+    pub fn struck(&self) -> Vec<Struck> {
+        self.shared.world.lock().struck.clone()
     }
 
     /// Returns the lives of a node so far.
@@ -626,8 +657,13 @@ impl World {
             return; // its node did not survive the poll
         };
         self.close_task(running.id);
-        if let Role::Calling { client } = running.role {
-            self.after.clients.push(client);
+        self.call_is_over(running.role);
+    }
+
+    /// Lets the next call of a client begin.
+    pub(super) fn call_is_over(&mut self, role: Role) {
+        if let Role::Calling { client, call } = role {
+            self.after.clients.push((client, call + 1));
         }
     }
 

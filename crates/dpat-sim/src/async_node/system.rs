@@ -84,7 +84,7 @@ pub trait AsyncSystem: Sized + 'static {
     /// When the program ends, what it spawned and serves goes on. A panic of any task is the violation `panic`.
     fn node(&mut self, node: AsyncNode) -> Program;
 
-    /// Returns the number of clients. A client makes one call after the other.
+    /// Returns the number of clients. A client makes one call after the other, or [sooner](AsyncNode::next_call).
     fn clients(&self) -> u32 {
         0
     }

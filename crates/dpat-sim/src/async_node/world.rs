@@ -12,6 +12,7 @@ use super::net::{CallId, Calls, Carried, End, Envelope, Handler};
 use super::node::Shared;
 use super::ready::{Ready, TaskId};
 use super::record::{Record, What};
+use super::sim::Struck;
 use super::system::{AsyncLimits, Program};
 use crate::disk::SimDisk;
 use crate::{Coverage, Families, Family, Fate, Judge, Links, NodeClock, Stream};
@@ -49,6 +50,8 @@ pub(super) struct World {
     pub(super) at_points: Vec<(usize, u64)>,
     /// The task that is being polled.
     pub(super) running: Option<Running>,
+    /// Operations of the script that have changed something.
+    pub(super) struck: Vec<Struck>,
     pub(super) after: After,
     pub(super) record: Record,
     pub(super) judge: Judge,
@@ -119,7 +122,7 @@ pub(super) enum Role {
     /// Serves a datagram.
     Taking,
     /// A call of a client.
-    Calling { client: u32 },
+    Calling { client: u32, call: u64 },
 }
 
 /// What is still to happen.
@@ -148,8 +151,8 @@ pub(super) struct After {
     pub(super) wakers: Vec<(Waker, u64)>,
     pub(super) serves: Vec<Serve>,
     pub(super) boots: Vec<NodeIx>,
-    /// Clients that have ended a call.
-    pub(super) clients: Vec<u32>,
+    /// Clients whose next call may begin, if it is this one.
+    pub(super) clients: Vec<(u32, u64)>,
 }
 
 /// A message that is handed to its node.
@@ -213,6 +216,7 @@ impl World {
             at_events: Vec::new(),
             at_points: Vec::new(),
             running: None,
+            struck: Vec::new(),
             after: After::default(),
             record: making.record,
             judge: Judge::default(),

@@ -555,3 +555,37 @@ fn a_client_makes_one_call_after_the_other_and_only_those_of_the_script() {
     let expected: Vec<String> = [&all[1], &all[4]].into_iter().map(drawn).collect();
     assert_eq!(some.iter().map(drawn).collect::<Vec<_>>(), expected);
 }
+
+#[test]
+fn a_client_with_an_open_loop_does_not_wait_for_its_answers() {
+    let (log, lines) = Log::new();
+    let bench = Bench::new(|_| async {}).clients(1, 4, move |_, call, node, _| {
+        let log = log.clone();
+        async move {
+            sleep(&node, 10).await;
+            node.next_call();
+            node.next_call(); // twice is once
+            log.add(format!("{call} at {}", node.true_ns() / MS));
+            sleep(&node, 100).await;
+        }
+    });
+    let mut sim = bench.sim(&calm(3, 1));
+    exhaust(&mut sim);
+    let begun: Vec<String> = lines.try_iter().collect();
+    assert_eq!(begun, ["0 at 10", "1 at 20", "2 at 30", "3 at 40"]);
+    assert_eq!(sim.finish().calls, [4]);
+}
+
+#[test]
+fn what_struck_is_known_and_what_changed_nothing_is_not_in_it() {
+    let restart = Fault::Restart { node: NodeIx(0) };
+    let crash = Fault::Crash {
+        node: NodeIx(0),
+        for_us: Some(1_000),
+    };
+    let ops = vec![(Trigger::At(5_000), restart), (Trigger::At(7_000), crash)];
+    let mut sim = Bench::new(|_| async {}).sim(&spec(1, 1, ops));
+    exhaust(&mut sim);
+    let struck: Vec<_> = sim.struck().iter().map(|one| (one.op, one.at_ns)).collect();
+    assert_eq!(struck, [(1, 7 * MS)]);
+}
