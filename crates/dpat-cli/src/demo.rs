@@ -101,6 +101,9 @@ pub(crate) struct Demo {
     /// Run each service as a process of its own, and kill some by SIGKILL.
     #[arg(long)]
     processes: bool,
+    /// Run the services in the simulator: in virtual time, with crashes and partitions, the same again for the same seed.
+    #[arg(long, conflicts_with_all = ["processes", "serve"])]
+    simulated: bool,
     /// Keep the services up for `curl` until Ctrl-C.
     #[arg(long)]
     serve: bool,
@@ -144,7 +147,8 @@ impl Demo {
         let faults = match &self.faults {
             Some(path) if path.as_os_str() == "none" => Faults::None,
             Some(path) => Faults::Script(
-                chaos::read(path, false).map_err(|error| Refusal::Input(error.to_string()))?,
+                chaos::read(path, self.simulated)
+                    .map_err(|error| Refusal::Input(error.to_string()))?,
             ),
             None if self.serve => Faults::None,
             None => Faults::Seeded,
@@ -216,6 +220,9 @@ impl Demo {
     }
 
     fn nodes(&self) -> Result<Nodes, Refusal> {
+        if self.simulated {
+            return Ok(Nodes::Simulated);
+        }
         if !self.processes {
             return Ok(Nodes::Threads);
         }
@@ -233,7 +240,8 @@ pub(crate) fn run(demo: &Demo) -> u8 {
         Err(refusal) => return refusal.exit(),
     };
     let mut view: Box<dyn View> = match Live::new() {
-        Some(live) if !demo.json && !demo.serve => Box::new(live),
+        // A simulated run is over before anybody could watch.
+        Some(live) if !demo.json && !demo.serve && !demo.simulated => Box::new(live),
         _ => Box::new(Lines::default()),
     };
     let outcome = shop::run::block_on(config, view.as_mut());

@@ -125,6 +125,15 @@ impl View for Lines {
             Outcome::Ok => "ok",
             Outcome::Violated => "violated",
         };
+        if let Some(simulation) = &verdict.simulation {
+            say(&format!(
+                "simulated {} ms in {} ms, {} events, trace {}",
+                simulation.simulated_ms,
+                simulation.elapsed_ms,
+                simulation.events,
+                simulation.trace_hash
+            ));
+        }
         say(&format!("verdict: {word} (seed {})", verdict.seed));
     }
 }

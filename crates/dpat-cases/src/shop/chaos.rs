@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dpat_core::{Entropy, SplitMix64};
-use dpat_model::{Accept, Fault, InputError, MILLION, NodeIx, Op, Script, Trigger};
+use dpat_model::{Accept, Fault, InputError, LinkSet, MILLION, NodeIx, Op, Script, Trigger};
 
-use super::config::{Config, Faults, Scenario};
+use super::config::{Config, Faults, Nodes, Scenario};
 use super::domain::{CARD_LIMIT_CENTS, Fnv, Order};
 use super::service::ports::{Peer, Step};
 use super::workflow::COMPLETED;
@@ -186,21 +186,30 @@ pub fn accept(op: &Op, simulated: bool) -> Result<(), (&'static str, String)> {
         },
         Fault::Calls { client, .. } if *client == 0 => Ok(()),
         Fault::Calls { .. } => refuse("client", "the customers are client 0"),
-        Fault::Garble { .. } => refuse("do", "the shop does not garble answers"),
+        fault => match refuses(fault) {
+            Some(reason) => refuse("do", reason),
+            None if simulated => Ok(()),
+            None => refuse("do", "needs a simulated run"),
+        },
+    }
+}
+
+/// Refuses a fault that no run of the shop can have, and says why.
+#[must_use]
+pub fn refuses(fault: &Fault) -> Option<&'static str> {
+    match fault {
+        Fault::Garble { .. } => Some("the shop does not garble answers"),
         Fault::DiskTorn { .. }
         | Fault::DiskLost { .. }
         | Fault::DiskReorder { .. }
         | Fault::DiskCorrupt { .. }
         | Fault::DiskError { .. }
-        | Fault::DiskFull { .. } => {
-            refuse("do", "the stores of the shop are not on a simulated disk")
-        }
+        | Fault::DiskFull { .. } => Some("the stores of the shop are not on a simulated disk"),
         Fault::ClockOffset { .. }
         | Fault::ClockDrift { .. }
         | Fault::ClockJump { .. }
-        | Fault::ClockFreeze { .. } => refuse("do", "the clocks of the shop cannot be changed"),
-        _ if !simulated => refuse("do", "needs a simulated run"),
-        _ => Ok(()),
+        | Fault::ClockFreeze { .. } => Some("the clocks of the shop cannot be changed"),
+        _ => None,
     }
 }
 
@@ -566,9 +575,65 @@ fn seeded(config: &Config, orders: impl Iterator<Item = Order>, count: u64) -> S
     put(at(66), kill(Peer::Shipping, down));
     put(at(76), kill(Peer::Payment, down));
     put(at(88), kill(Peer::Gateway, down / 2));
+    if config.nodes == Nodes::Simulated {
+        simulated(config.seed, length, down, &mut put);
+    }
     let mut script = none(entropy.next_u64());
     script.ops = ops;
     script
+}
+
+/// Adds what only a simulated machine and network can suffer, and keeps the rest as it is.
+fn simulated(seed: u64, length: u64, down: u64, put: &mut impl FnMut(u64, Fault)) {
+    let entropy = SplitMix64::stream(seed, "simulated faults");
+    let at = |percent: u64| length / 100 * percent + entropy.below(length / 25 + 1);
+    let link = LinkSet::ALL;
+    let for_us = None;
+    put(
+        0,
+        Fault::Loss {
+            link,
+            per_million: 1_000,
+            for_us,
+        },
+    );
+    put(
+        0,
+        Fault::Duplicate {
+            link,
+            per_million: 5_000,
+            for_us,
+        },
+    );
+    let for_us = Some(down);
+    put(
+        at(6),
+        Fault::Isolate {
+            node: node(Peer::Inventory),
+            for_us,
+        },
+    );
+    put(
+        at(24),
+        Fault::Crash {
+            node: node(Peer::Shipping),
+            for_us,
+        },
+    );
+    put(
+        at(48),
+        Fault::Cut {
+            link: LinkSet::one(node(Peer::Order), node(Peer::Payment)),
+            for_us,
+        },
+    );
+    put(
+        at(58),
+        Fault::Crash {
+            node: node(Peer::Order),
+            for_us,
+        },
+    );
 }
 
 /// Picks one order each for a lost request, a lost answer, and a kill between commit and event.

@@ -3,7 +3,6 @@
 //! Nothing here trusts a counter: every number is counted anew from the rows that survived.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -20,6 +19,9 @@ use super::service::shipping::{SHIPMENTS, Shipment};
 use super::shell::redb;
 use super::supervisor::Outage;
 use super::workflow::{ATTEMPTS_PER_TRY, ORDERS};
+
+/// Looks at the rows of one store.
+pub type Look<'l> = dyn FnMut(&dyn Read) -> Result<(), StoreError> + 'l;
 
 /// The rows of all stores.
 #[derive(Debug, Default)]
@@ -56,38 +58,51 @@ fn owner(key: &str) -> String {
 }
 
 impl Stores {
-    /// Opens the stores of a run that has ended, and reads all rows.
+    /// Reads all rows; `open` gives access to the store of a service.
     ///
     /// # Errors
     /// Whatever the stores report.
-    pub fn read(path: impl Fn(Peer) -> std::path::PathBuf) -> Result<Self, StoreError> {
+    pub fn collect(
+        mut open: impl FnMut(Peer, &mut Look<'_>) -> Result<(), StoreError>,
+    ) -> Result<Self, StoreError> {
         let mut stores = Self::default();
-        with_store(&path(Peer::Order), |tx| {
+        open(Peer::Order, &mut |tx| {
             stores.orders = rows(tx, ORDERS)?.into_iter().collect();
             Ok(())
         })?;
-        with_store(&path(Peer::Inventory), |tx| {
+        open(Peer::Inventory, &mut |tx| {
             stores.stock = rows(tx, STOCK)?.into_iter().collect();
             stores.holds = rows(tx, HOLDS)?.into_iter().collect();
             Ok(())
         })?;
-        with_store(&path(Peer::Payment), |tx| {
+        open(Peer::Payment, &mut |tx| {
             for (key, entry) in rows(tx, LEDGER)? {
                 stores.ledger.entry(owner(&key)).or_default().push(entry);
             }
             Ok(())
         })?;
-        with_store(&path(Peer::Shipping), |tx| {
+        open(Peer::Shipping, &mut |tx| {
             for (key, shipment) in rows(tx, SHIPMENTS)? {
-                stores
-                    .shipments
-                    .entry(owner(&key))
-                    .or_default()
-                    .push(shipment);
+                let parcels = stores.shipments.entry(owner(&key)).or_default();
+                parcels.push(shipment);
             }
             Ok(())
         })?;
         Ok(stores)
+    }
+
+    /// Opens the stores of a run that has ended, and reads all rows.
+    ///
+    /// # Errors
+    /// Whatever the stores report.
+    pub fn read(path: impl Fn(Peer) -> std::path::PathBuf) -> Result<Self, StoreError> {
+        Self::collect(|peer, look| {
+            let (store, owner) = redb::open(&path(peer), Arc::new(AtomicBool::new(false)))?;
+            let result = store.read(|tx| look(tx));
+            drop(store);
+            owner.join()?;
+            result
+        })
     }
 
     fn in_state(&self, state: State) -> u64 {
@@ -106,17 +121,6 @@ impl Stores {
     pub fn compensated(&self) -> u64 {
         self.in_state(State::Compensated)
     }
-}
-
-fn with_store(
-    path: &Path,
-    work: impl FnOnce(&dyn Read) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    let (store, owner) = redb::open(path, Arc::new(AtomicBool::new(false)))?;
-    let result = store.read(work);
-    drop(store);
-    owner.join()?;
-    result
 }
 
 /// Counts how often one invariant is broken, and keeps the first time.
@@ -426,12 +430,17 @@ impl History {
     pub fn read(path: impl Fn(Peer) -> std::path::PathBuf) -> std::io::Result<Self> {
         let mut history = Self::default();
         for peer in Peer::ALL {
-            journal::read(&path(peer), |entry| match entry {
-                JournalEntry::Call(call) => history.calls.push(call),
-                JournalEntry::Fault(fault) => history.faults.push(fault),
-            })?;
+            journal::read(&path(peer), |entry| history.add(entry))?;
         }
         Ok(history)
+    }
+
+    /// Adds an entry of a journal.
+    pub fn add(&mut self, entry: JournalEntry) {
+        match entry {
+            JournalEntry::Call(call) => self.calls.push(call),
+            JournalEntry::Fault(fault) => self.faults.push(fault),
+        }
     }
 }
 

@@ -136,6 +136,8 @@ pub enum Nodes {
         /// The program.
         program: PathBuf,
     },
+    /// In the simulator: in virtual time, on a simulated network, the same way again for the same seed.
+    Simulated,
 }
 
 /// What to run.

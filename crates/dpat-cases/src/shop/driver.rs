@@ -17,7 +17,7 @@ use super::workflow::micros;
 use crate::sync::Mutex;
 
 /// How many orders may be on their way at once; the time that a further one waits is part of its latency.
-const IN_FLIGHT_MAX: usize = 10_000;
+pub(crate) const IN_FLIGHT_MAX: usize = 10_000;
 /// How long a customer waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -77,7 +77,8 @@ impl Default for Progress {
 }
 
 impl Progress {
-    fn record(&self, sent: &Sent) {
+    /// Counts an order whose customer has an answer, or none.
+    pub(crate) fn record(&self, sent: &Sent) {
         if !matches!(sent.answer, Ok(Reply::Accepted)) {
             self.rejected.fetch_add(1, Ordering::Relaxed);
             return;
@@ -146,7 +147,15 @@ pub async fn drive<T: Transport>(
     all
 }
 
-async fn send<T: Transport>(transport: &T, planned: Planned, due: Instant, time: RunTime) -> Sent {
+/// Sends one order that is due, and waits for what becomes of it.
+///
+/// Cancel safety: dropped, the order may still be accepted.
+pub(crate) async fn send<T: Transport>(
+    transport: &T,
+    planned: Planned,
+    due: Instant,
+    time: impl Clock,
+) -> Sent {
     let order_id = planned.order.order_id.clone();
     let body = serde_json::to_vec(&planned.order).unwrap_or_default();
     let request = Request::new(Step::Accept, &order_id, Bytes::from(body));

@@ -1,6 +1,6 @@
 //! What a node writes down about the faults it met, for the checks after the end.
 //!
-//! One line of JSON an entry, written at once: what was written before a kill is still there after it.
+//! In a file, one line of JSON an entry, written at once: what was written before a kill is still there after it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::service::ports::{Peer, Step};
+use crate::sync::Mutex;
 
 /// One thing worth telling.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,10 +68,15 @@ pub struct Injected {
     pub duration_us: Option<u64>,
 }
 
-/// Appends entries to a file.
+/// Takes entries: into a file, into memory, or nowhere.
 #[derive(Clone, Debug)]
-pub struct Journal {
-    file: Option<Arc<File>>,
+pub struct Journal(Sink);
+
+#[derive(Clone, Debug)]
+enum Sink {
+    Nowhere,
+    File(Arc<File>),
+    Memory(Arc<Mutex<Vec<Entry>>>),
 }
 
 impl Journal {
@@ -80,26 +86,44 @@ impl Journal {
     /// Whatever the file system reports.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Self {
-            file: Some(Arc::new(file)),
-        })
+        Ok(Self(Sink::File(Arc::new(file))))
     }
 
     /// Keeps nothing.
     #[must_use]
     pub const fn nowhere() -> Self {
-        Self { file: None }
+        Self(Sink::Nowhere)
+    }
+
+    /// Keeps entries in memory, whatever happens to the node.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        Self(Sink::Memory(Arc::default()))
     }
 
     /// Writes an entry.
-    pub fn record(&self, entry: &Entry) {
-        let Some(file) = &self.file else { return };
-        let Ok(mut line) = serde_json::to_vec(entry) else {
-            return;
-        };
-        line.push(b'\n');
-        // One write appends one line, whatever else is written. A disk that is full stops the stores first.
-        let _ = (&**file).write_all(&line);
+    pub fn record(&self, entry: Entry) {
+        match &self.0 {
+            Sink::Nowhere => {}
+            Sink::Memory(entries) => entries.lock().push(entry),
+            Sink::File(file) => {
+                let Ok(mut line) = serde_json::to_vec(&entry) else {
+                    return;
+                };
+                line.push(b'\n');
+                // One write appends one line, whatever else is written. A disk that is full stops the stores first.
+                let _ = (&**file).write_all(&line);
+            }
+        }
+    }
+
+    /// Takes the entries that were kept in memory.
+    #[must_use]
+    pub fn take(&self) -> Vec<Entry> {
+        match &self.0 {
+            Sink::Memory(entries) => std::mem::take(&mut entries.lock()),
+            Sink::Nowhere | Sink::File(_) => Vec::new(),
+        }
     }
 }
 

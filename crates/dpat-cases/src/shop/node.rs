@@ -2,33 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use dpat_core::{Backoff, BackoffError, Clock, Entropy, Jitter, SplitMix64, Wall};
+use dpat_core::{BackoffError, Clock, Entropy, SplitMix64, Wall};
 use dpat_model::Script;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
 use super::chaos::{self, Do};
-use super::config::{Config, Pattern};
-use super::idempotency::Memory;
+use super::config::Config;
+use super::host::{self, Host};
 use super::journal::{Entry, Injected, Journal};
-use super::policy::{Caller, Policy, PolicyError, Use};
-use super::service::gateway::Gateway;
-use super::service::inventory::Inventory;
-use super::service::order::{OrderConfig, OrderService};
-use super::service::payment::Payment;
+use super::policy::{Caller, Policy, PolicyError};
 use super::service::ports::{Env, Peer, Service, Step, StoreError};
-use super::service::shipping::Shipping;
 use super::shell::http::{HttpTransport, ServeError, Server};
 use super::shell::redb::{self, RedbStore};
 use super::shell::time::RunTime;
 use super::story::Watched;
-use super::workflow::{FlowConfig, micros};
+use super::workflow::micros;
 
 /// Everything that a node must know to start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -141,7 +136,7 @@ impl Env for NodeEnv {
     }
     async fn at_point(&self, point: &'static str, order_id: &str) {
         if let Some(away) = chaos::dies_at(&self.death.script, point, order_id) {
-            self.journal.record(&Entry::Fault(Injected {
+            self.journal.record(Entry::Fault(Injected {
                 at_us: micros(self.time.now()),
                 target: Peer::Order,
                 kind: Do::Kill.name().to_owned(),
@@ -219,24 +214,21 @@ async fn serve(
     let label = format!("{peer}#{}", config.incarnation);
     let journal =
         Journal::open(&config.journal).map_err(|source| NodeError::Start { peer, source })?;
-    let uses = Use {
-        breaker: config.run.uses(Pattern::Breaker),
-        retry: config.run.uses(Pattern::Retry),
-        budget: config.run.uses(Pattern::Budget),
-    };
+    let entropy = Arc::new(SplitMix64::stream(config.run.seed, &label));
     let caller = Caller {
         peer: Some(peer),
         incarnation: config.incarnation,
         journal: journal.clone(),
         watched: Arc::new(config.watched.clone()),
+        entropy: Arc::<SplitMix64>::clone(&entropy),
     };
     let transport = HttpTransport::new(config.ports.clone(), time);
-    let policy = Policy::new(transport, time, uses, caller)?;
+    let policy = Policy::new(transport, time, host::uses(&config.run), caller)?;
     let env = NodeEnv {
         time,
         transport: policy.clone(),
         store,
-        entropy: Arc::new(SplitMix64::stream(config.run.seed, &label)),
+        entropy,
         death,
         journal: journal.clone(),
     };
@@ -247,23 +239,7 @@ async fn serve(
         policy,
         journal,
     };
-    match peer {
-        Peer::Gateway => shell.serve(Gateway::new(env)).await,
-        Peer::Order => {
-            let order = order_config(&config.run)?;
-            shell.serve(OrderService::new(env, order)).await
-        }
-        Peer::Inventory => shell.serve(Inventory::new(env)).await,
-        Peer::Payment => {
-            let memory = if config.run.uses(Pattern::Idempotency) {
-                Memory::On
-            } else {
-                Memory::Off
-            };
-            shell.serve(Payment::new(env, memory)).await
-        }
-        Peer::Shipping => shell.serve(Shipping::new(env)).await,
-    }
+    host::with_service(peer, &config.run, env, shell)?.await
 }
 
 struct Shell<'c> {
@@ -274,8 +250,10 @@ struct Shell<'c> {
     journal: Journal,
 }
 
-impl Shell<'_> {
-    async fn serve(self, service: impl Service) -> Result<Ended, NodeError> {
+impl<'c> Host for Shell<'c> {
+    type Hosted = Pin<Box<dyn Future<Output = Result<Ended, NodeError>> + 'c>>;
+
+    fn host<S: Service>(self, service: S) -> Self::Hosted {
         let peer = self.config.peer;
         let server = Server {
             peer,
@@ -287,27 +265,11 @@ impl Shell<'_> {
             script: self.config.script.clone(),
             journal: self.journal,
         };
-        server.run().await?;
-        Ok(Ended::Stopped)
+        Box::pin(async move {
+            server.run().await?;
+            Ok(Ended::Stopped)
+        })
     }
-}
-
-fn order_config(run: &Config) -> Result<OrderConfig, BackoffError> {
-    let redrive = Backoff::exponential(Duration::from_millis(50), 2.0, Duration::from_secs(1))?
-        .with_jitter(Jitter::Equal);
-    Ok(OrderConfig {
-        flow: FlowConfig {
-            patience: Duration::from_secs(60),
-            call_timeout: Duration::from_secs(2),
-            redrive,
-            persistent: run.uses(Pattern::Retry),
-            outbox: run.uses(Pattern::Outbox),
-        },
-        concurrency: 512,
-        backlog_max: 100_000,
-        relay_backoff: redrive,
-        relay_timeout: Duration::from_secs(2),
-    })
 }
 
 /// A node in a thread of this process.

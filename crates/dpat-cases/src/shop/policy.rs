@@ -5,11 +5,12 @@
 //! callee that hangs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dpat_breaker::{Breaker, OpenTime, Trip, Verdict};
-use dpat_core::{Backoff, Class, Clock, Deadline, Jitter, Sleep};
+use dpat_core::{Backoff, Class, Clock, Deadline, Entropy, Jitter, Sleep, SystemEntropy};
 use dpat_retry::{Attempt, BudgetLimits, Retry, RetryBudget, RetryError, RetryExt};
 
 use super::journal::{Call, Entry, Journal};
@@ -66,8 +67,8 @@ pub struct Use {
     pub budget: bool,
 }
 
-/// Who calls, for the journal.
-#[derive(Clone, Debug)]
+/// Who calls.
+#[derive(Clone)]
 pub struct Caller {
     /// Which service; a customer is none.
     pub peer: Option<Peer>,
@@ -77,6 +78,17 @@ pub struct Caller {
     pub journal: Journal,
     /// The orders of which every call is written down.
     pub watched: Arc<Watched>,
+    /// Where jitter comes from.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller")
+            .field("peer", &self.peer)
+            .field("incarnation", &self.incarnation)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Caller {
@@ -88,6 +100,7 @@ impl Caller {
             incarnation: 0,
             journal: Journal::nowhere(),
             watched: Arc::default(),
+            entropy: Arc::new(SystemEntropy),
         }
     }
 }
@@ -123,7 +136,7 @@ struct Callee<S: Clock> {
 }
 
 impl<S: Clock + Clone> Callee<S> {
-    fn new(peer: Peer, time: &S, uses: Use) -> Result<Self, PolicyError> {
+    fn new(peer: Peer, time: &S, uses: Use, caller: &Caller) -> Result<Self, PolicyError> {
         let breaker = if uses.breaker {
             let config = dpat_breaker::Config::builder()
                 .name(peer.name())
@@ -131,6 +144,7 @@ impl<S: Clock + Clone> Callee<S> {
                 .open_time(OpenTime::fixed(OPEN_TIME))
                 .half_open_permits(PROBES)
                 .half_open_probes(PROBES)
+                .entropy(&*caller.entropy)
                 .build()?;
             Some(Breaker::with_clock(config, time.clone()))
         } else {
@@ -182,7 +196,7 @@ where
     pub fn new(inner: T, time: S, uses: Use, caller: Caller) -> Result<Self, PolicyError> {
         let mut callees = BTreeMap::new();
         for peer in Peer::ALL {
-            callees.insert(peer, Callee::new(peer, &time, uses)?);
+            callees.insert(peer, Callee::new(peer, &time, uses, &caller)?);
         }
         Ok(Self {
             inner,
@@ -196,18 +210,27 @@ where
     ///
     /// # Errors
     /// [`PolicyError`], if a constant of this module is wrong.
-    pub fn for_customers(inner: T, time: S, patient: bool) -> Result<Self, PolicyError> {
+    pub fn for_customers(
+        inner: T,
+        time: S,
+        patient: bool,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, PolicyError> {
         let uses = Use {
             breaker: false,
             retry: false,
             budget: false,
         };
-        let mut policy = Self::new(inner, time.clone(), uses, Caller::customer())?;
+        let caller = Caller {
+            entropy,
+            ..Caller::customer()
+        };
+        let mut policy = Self::new(inner, time.clone(), uses, caller.clone())?;
         if patient {
             let backoff =
                 Backoff::exponential(Duration::from_millis(50), 2.0, Duration::from_secs(1))?
                     .with_jitter(Jitter::Equal);
-            let mut gateway = Callee::new(Peer::Gateway, &time, uses)?;
+            let mut gateway = Callee::new(Peer::Gateway, &time, uses, &caller)?;
             gateway.retry = Some(
                 Retry::builder()
                     .attempts(1_000)
@@ -318,7 +341,7 @@ where
             Ok(_) => "answered".to_owned(),
             Err(error) => error.detail.to_owned(),
         };
-        caller.journal.record(&Entry::Call(call));
+        caller.journal.record(Entry::Call(call));
     }
 }
 
@@ -393,6 +416,7 @@ where
             .push_back(|answer: &Result<Reply, Failure>| answer.as_ref().err()?.error().retry_after)
             .effect_of(|failure: &Failure| failure.error().effect)
             .deadline(Deadline::at(deadline.instant() + SLACK))
+            .entropy(&*self.caller.entropy)
             .await
             .map_err(last_error)
     }

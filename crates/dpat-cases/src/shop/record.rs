@@ -99,6 +99,24 @@ pub struct Verdict {
     pub violations: Vec<Violation>,
     /// Path of the report.
     pub report: Option<String>,
+    /// What only a simulated run has.
+    #[serde(flatten)]
+    pub simulation: Option<Simulation>,
+}
+
+/// What only a simulated run has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Simulation {
+    /// True.
+    pub simulated: bool,
+    /// A hash over every event of the run, as 16 hexadecimal digits: equal for equal runs, in every process.
+    pub trace_hash: String,
+    /// How many events there were.
+    pub events: u64,
+    /// How long the run took in the time of its services.
+    pub simulated_ms: u64,
+    /// How long it took.
+    pub elapsed_ms: u64,
 }
 
 impl Verdict {

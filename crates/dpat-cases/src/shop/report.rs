@@ -545,8 +545,10 @@ fn command(config: &Config) -> String {
         line.push_str(" --without ");
         line.push_str(pattern.name());
     }
-    if let Nodes::Processes { .. } = config.nodes {
-        line.push_str(" --processes");
+    match config.nodes {
+        Nodes::Threads => {}
+        Nodes::Processes { .. } => line.push_str(" --processes"),
+        Nodes::Simulated => line.push_str(" --simulated"),
     }
     line
 }

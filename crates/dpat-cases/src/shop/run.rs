@@ -11,9 +11,10 @@ use tempfile::TempDir;
 
 use super::chaos;
 use super::check::{History, Stores};
-use super::config::{Config, ConfigError, Pattern, Scenario};
+use super::config::{Config, ConfigError, Nodes, Pattern};
 use super::driver::{self, Progress, Sent};
 use super::generator::Generator;
+use super::plan::Plan;
 use super::policy::{Policy, PolicyError};
 use super::record::{Comparison, RunRecord, Sample};
 use super::report;
@@ -21,17 +22,17 @@ use super::service::ports::{Peer, StoreError};
 use super::shell::http::HttpTransport;
 use super::shell::metrics;
 use super::shell::time::RunTime;
-use super::story;
-use super::supervisor::{Deeds, Plan, Supervisor, SupervisorError};
+use super::simulated;
+use super::supervisor::{Deeds, Site, Supervisor, SupervisorError};
 use super::verdict::{Evidence, conclude};
 use super::view::{Silent, View};
-use super::watch::Watch;
+use super::watch::PageWatch;
 use crate::sync::Mutex;
 
 /// How often the view sees a sample.
-const TICK: Duration = Duration::from_millis(250);
+pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// Time between the start of the nodes and the first order.
-const LEAD: Duration = Duration::from_millis(20);
+pub(crate) const LEAD: Duration = Duration::from_millis(20);
 
 /// A run that came to no verdict.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,9 @@ pub enum RunError {
     /// The stores cannot be read afterwards.
     #[error("check: {0}")]
     Check(#[from] StoreError),
+    /// The simulation ended before the verdict.
+    #[error("simulation: {0}")]
+    Simulation(String),
     /// It was interrupted.
     #[error("interrupted before the verdict")]
     Interrupted,
@@ -66,34 +70,40 @@ fn io(what: &'static str) -> impl Fn(std::io::Error) -> RunError {
     move |source| RunError::Io { what, source }
 }
 
-/// Runs the shop on a runtime of its own, and writes its report.
+/// Runs the shop, and writes its report.
 ///
 /// A scenario that is about one pattern is run on both sides, the other one first.
 ///
 /// # Errors
 /// [`RunError`], when there is no verdict.
 pub fn block_on(config: Config, view: &mut dyn View) -> Result<RunRecord, RunError> {
+    let comparison = match config.counterpart() {
+        Some(other) => Some(Box::new(compare(other, view)?)),
+        None => None,
+    };
+    let mut record = one(config, view)?;
+    record.comparison = comparison;
+    if let Some(path) = &record.config.report {
+        report::write(&record, path).map_err(io("report"))?;
+    }
+    view.finished(&record);
+    Ok(record)
+}
+
+/// Runs one side, where the configuration says: on a runtime of its own, or in the simulator.
+fn one(config: Config, view: &mut dyn View) -> Result<RunRecord, RunError> {
+    if config.nodes == Nodes::Simulated {
+        return simulated::run(config, view);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(io("runtime"))?;
-    runtime.block_on(async {
-        let comparison = match config.counterpart() {
-            Some(other) => Some(Box::new(compare(other, view).await?)),
-            None => None,
-        };
-        let mut record = run(config, view).await?;
-        record.comparison = comparison;
-        if let Some(path) = &record.config.report {
-            report::write(&record, path).map_err(io("report"))?;
-        }
-        view.finished(&record);
-        Ok(record)
-    })
+    runtime.block_on(run(config, view))
 }
 
 /// Runs the other side of a scenario, unseen.
-async fn compare(other: Config, view: &mut dyn View) -> Result<Comparison, RunError> {
+fn compare(other: Config, view: &mut dyn View) -> Result<Comparison, RunError> {
     let side = if other.without.is_empty() {
         "with everything".to_owned()
     } else {
@@ -104,7 +114,7 @@ async fn compare(other: Config, view: &mut dyn View) -> Result<Comparison, RunEr
         "{}: first {side}, to compare",
         other.scenario.name()
     ));
-    let record = run(other, &mut Silent).await?;
+    let record = one(other, &mut Silent)?;
     Ok(Comparison {
         without: record.verdict.without.clone(),
         verdict: record.verdict,
@@ -113,7 +123,7 @@ async fn compare(other: Config, view: &mut dyn View) -> Result<Comparison, RunEr
     })
 }
 
-/// Runs the shop and returns what it left behind.
+/// Runs the shop on real sockets and returns what it left behind.
 ///
 /// # Errors
 /// [`RunError`], when there is no verdict.
@@ -123,14 +133,9 @@ async fn compare(other: Config, view: &mut dyn View) -> Result<Comparison, RunEr
 pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunError> {
     config.validate()?;
     let folder = TempDir::with_prefix("dpat-shop-").map_err(io("temporary folder"))?;
-    let orders = || Generator::new(&config).map(|planned| planned.order);
-    let script = chaos::plan(&config, orders());
-    let watched = story::watch(&script, orders(), config.scenario == Scenario::RetryStorm);
     let epoch = TokioTime.wall();
-    let plan = Plan {
-        run: config.clone(),
-        script,
-        watched,
+    let site = Site {
+        plan: Plan::of(config.clone()),
         ports: free_ports().map_err(io("loopback ports"))?,
         folder: folder.path().to_owned(),
         epoch,
@@ -142,15 +147,15 @@ pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunEr
     } else {
         None
     };
-    let mut supervisor = Supervisor::new(plan.clone(), time, prometheus, Arc::clone(&deeds));
+    let mut supervisor = Supervisor::new(site.clone(), time, prometheus, Arc::clone(&deeds));
     supervisor.start().await?;
     view.started(&config);
 
     let progress = Arc::new(Progress::default());
-    let watch = Watch::new(&plan, time, Arc::clone(&progress), Arc::clone(&deeds));
+    let watch = PageWatch::new(&site, time, Arc::clone(&progress), Arc::clone(&deeds));
     let finished = AtomicBool::new(false);
     let customers = async {
-        let result = attend(time, &plan, progress, watch, view).await;
+        let result = attend(time, &site, progress, watch, view).await;
         finished.store(true, Ordering::Release);
         result
     };
@@ -159,32 +164,33 @@ pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunEr
     supervisor.stop().await?;
 
     let evidence = Evidence {
-        stores: Stores::read(|peer| plan.store(peer))?,
-        history: History::read(|peer| plan.journal(peer)).map_err(io("journal"))?,
+        stores: Stores::read(|peer| site.store(peer))?,
+        history: History::read(|peer| site.journal(peer)).map_err(io("journal"))?,
         sent,
         samples,
     };
     let deeds = deeds.lock();
-    Ok(conclude(&plan, &evidence, &deeds))
+    Ok(conclude(&site.plan, &evidence, &deeds, None))
 }
 
 /// Sends the orders, waits until all are done, and watches meanwhile.
 async fn attend(
     time: RunTime,
-    plan: &Plan,
+    site: &Site,
     progress: Arc<Progress>,
-    mut watch: Watch,
+    mut watch: PageWatch,
     view: &mut dyn View,
 ) -> Result<(Vec<Sent>, Vec<Sample>), RunError> {
-    let config = &plan.run;
-    let transport = HttpTransport::new(plan.ports.clone(), time);
-    let customer = Policy::for_customers(transport, time, config.uses(Pattern::Retry))?;
+    let config = &site.plan.run;
+    let transport = HttpTransport::new(site.ports.clone(), time);
+    let patient = config.uses(Pattern::Retry);
+    let customer = Policy::for_customers(transport, time, patient, Arc::new(SystemEntropy))?;
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     if config.serve {
-        explain(plan, view);
+        explain(site, view);
     }
     let start = time.now() + LEAD;
-    let kept = chaos::kept(&plan.script);
+    let kept = chaos::kept(&site.plan.script);
     let orders = (0..).zip(Generator::new(config));
     let orders = orders.filter_map(move |(number, order)| kept(number).then_some(order));
     let mut driving = std::pin::pin!(driver::drive(orders, customer, time, start, progress));
@@ -215,8 +221,8 @@ async fn attend(
 }
 
 /// Tells people how to talk to the gateway.
-fn explain(plan: &Plan, view: &mut dyn View) {
-    let port = plan.ports.get(&Peer::Gateway).copied().unwrap_or(0);
+fn explain(site: &Site, view: &mut dyn View) {
+    let port = site.ports.get(&Peer::Gateway).copied().unwrap_or(0);
     let order = r#"{"order_id":"mine-1","customer":"me","items":[{"sku":"sku-001","quantity":1}],"payment_cents":1990}"#;
     view.note(&format!(
         "The shop is open at http://127.0.0.1:{port}; Ctrl-C closes it. Try:"

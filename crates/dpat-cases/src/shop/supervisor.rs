@@ -7,19 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dpat_core::{Clock, Instant, Sleep, Wall};
-use dpat_model::Script;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::chaos::{self, Do};
-use super::config::{Config, Nodes};
+use super::config::Nodes;
 use super::journal::{self, Entry};
 use super::node::{Ended, LocalNode, NodeConfig, NodeError};
+use super::plan::Plan;
 use super::process::ProcessNode;
 use super::record::FaultEvent;
 use super::service::ports::Peer;
 use super::shell::http::HttpTransport;
 use super::shell::time::RunTime;
-use super::story::Watched;
 use super::workflow::micros;
 use crate::sync::Mutex;
 
@@ -91,15 +90,11 @@ pub fn rss_peak_mb(process: &str) -> f64 {
         .map_or(0.0, |kib| kib / 1024.0)
 }
 
-/// What all nodes of a run have in common.
+/// Where the nodes of a run are.
 #[derive(Clone, Debug)]
-pub struct Plan {
-    /// The run.
-    pub run: Config,
-    /// The faults.
-    pub script: Script,
-    /// The orders of which everything is written down.
-    pub watched: Watched,
+pub struct Site {
+    /// What they do.
+    pub plan: Plan,
     /// Where all services listen.
     pub ports: BTreeMap<Peer, u16>,
     /// Stores and journals.
@@ -108,7 +103,7 @@ pub struct Plan {
     pub epoch: Wall,
 }
 
-impl Plan {
+impl Site {
     /// Returns the file of a service's store.
     #[must_use]
     pub fn store(&self, peer: Peer) -> PathBuf {
@@ -129,9 +124,9 @@ impl Plan {
             journal: self.journal(peer),
             epoch_ns: self.epoch.as_nanos(),
             incarnation,
-            run: self.run.clone(),
-            script: self.script.clone(),
-            watched: self.watched.clone(),
+            run: self.plan.run.clone(),
+            script: self.plan.script.clone(),
+            watched: self.plan.watched.clone(),
         }
     }
 }
@@ -176,7 +171,7 @@ enum Slot {
 /// Owns the nodes.
 #[derive(Debug)]
 pub struct Supervisor {
-    plan: Plan,
+    site: Site,
     time: RunTime,
     pages: HttpTransport,
     prometheus: Option<PrometheusHandle>,
@@ -190,12 +185,12 @@ pub struct Supervisor {
 impl Supervisor {
     /// Makes a supervisor without nodes.
     pub(crate) fn new(
-        plan: Plan,
+        site: Site,
         time: RunTime,
         prometheus: Option<PrometheusHandle>,
         deeds: Arc<Mutex<Deeds>>,
     ) -> Self {
-        let mut kills: Vec<_> = chaos::kills(&plan.script)
+        let mut kills: Vec<_> = chaos::kills(&site.plan.script)
             .map(|kill| {
                 let at = Instant::from_nanos(kill.at_us.saturating_mul(1_000));
                 (at, kill.peer, Duration::from_micros(kill.for_us))
@@ -203,8 +198,8 @@ impl Supervisor {
             .collect();
         kills.sort_by(|a, b| b.cmp(a));
         Self {
-            pages: HttpTransport::new(plan.ports.clone(), time),
-            plan,
+            pages: HttpTransport::new(site.ports.clone(), time),
+            site,
             time,
             prometheus,
             slots: BTreeMap::new(),
@@ -230,12 +225,14 @@ impl Supervisor {
 
     fn launch(&mut self, peer: Peer) -> Result<(), SupervisorError> {
         let incarnation = self.incarnations.entry(peer).or_default();
-        let config = self.plan.node(peer, *incarnation);
+        let config = self.site.node(peer, *incarnation);
         *incarnation += 1;
-        let node = match &self.plan.run.nodes {
-            Nodes::Threads => Node::Local(LocalNode::start(config, self.prometheus.clone())?),
+        let node = match &self.site.plan.run.nodes {
+            Nodes::Threads | Nodes::Simulated => {
+                Node::Local(LocalNode::start(config, self.prometheus.clone())?)
+            }
             Nodes::Processes { program } => {
-                let file = self.plan.folder.join(format!("{peer}.json"));
+                let file = self.site.folder.join(format!("{peer}.json"));
                 Node::Process(Box::new(ProcessNode::start(program, &config, &file)?))
             }
         };
@@ -364,7 +361,7 @@ impl Supervisor {
     /// Learns from its journal what killed a node, and how long it stays away.
     fn last_words(&self, peer: Peer) -> (Duration, Option<String>) {
         let mut last = (Duration::ZERO, None);
-        let read = journal::read(&self.plan.journal(peer), |entry| match entry {
+        let read = journal::read(&self.site.journal(peer), |entry| match entry {
             Entry::Fault(fault) if fault.kind == Do::Kill.name() => {
                 let away = Duration::from_micros(fault.duration_us.unwrap_or(0));
                 last = (away, Some(fault.order_id));

@@ -8,10 +8,11 @@ use super::chaos::Do;
 use super::check::{self, Findings, History, Stores};
 use super::config::{Pattern, Scenario};
 use super::driver::{Sent, histogram, percentile_ms};
-use super::record::{FaultEvent, Outcome, RunRecord, Sample, Verdict};
+use super::plan::Plan;
+use super::record::{FaultEvent, Outcome, RunRecord, Sample, Simulation, Verdict};
 use super::service::ports::Reply;
 use super::story;
-use super::supervisor::{Deeds, Plan, rss_peak_mb};
+use super::supervisor::{Deeds, rss_peak_mb};
 use super::watch::{hang_event, hangs};
 
 /// Where the services keep their state.
@@ -89,7 +90,7 @@ fn all_faults(
     let mut faults = deeds.faults.clone();
     faults.extend(hangs(&plan.script).iter().map(hang_event));
     for fault in &history.faults {
-        // Kills stand in the supervisor's list, and a hang is one event however many requests it holds.
+        // Kills stand in the list of deeds, and a hang is one event however many requests it holds.
         if fault.kind == Do::Kill.name() {
             continue;
         }
@@ -104,13 +105,20 @@ fn all_faults(
             });
         }
     }
-    counts.insert(Do::Kill.name().to_owned(), deeds.faults.len() as u64);
+    for fault in &deeds.faults {
+        *counts.entry(fault.kind.clone()).or_default() += 1;
+    }
     faults.sort_by_key(|fault| fault.at_ms);
     (faults, counts)
 }
 
 /// Draws the verdict.
-pub(crate) fn conclude(plan: &Plan, evidence: &Evidence, deeds: &Deeds) -> RunRecord {
+pub(crate) fn conclude(
+    plan: &Plan,
+    evidence: &Evidence,
+    deeds: &Deeds,
+    simulation: Option<Simulation>,
+) -> RunRecord {
     let Evidence {
         stores,
         history,
@@ -184,6 +192,7 @@ pub(crate) fn conclude(plan: &Plan, evidence: &Evidence, deeds: &Deeds) -> RunRe
             .report
             .as_ref()
             .map(|path| path.display().to_string()),
+        simulation,
     };
     RunRecord {
         verdict,

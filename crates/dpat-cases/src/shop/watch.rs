@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dpat_core::{Clock, Sleep};
+use dpat_core::{Clock, Instant, Sleep};
 use dpat_model::Script;
 
 use super::chaos::{self, Do};
 use super::driver::Progress;
+use super::host::Status;
 use super::record::{BreakerSample, FaultEvent, Sample};
 use super::service::ports::{Gauges, Peer};
-use super::shell::http::{HttpTransport, Status};
+use super::shell::http::HttpTransport;
 use super::shell::time::RunTime;
-use super::supervisor::{Deeds, Outage, Plan};
+use super::supervisor::{Deeds, Outage, Site};
 use super::view::View;
 use super::workflow::micros;
 use crate::sync::Mutex;
@@ -69,14 +70,11 @@ impl Done {
 
 /// Takes the samples.
 pub(crate) struct Watch {
-    time: RunTime,
-    pages: HttpTransport,
     progress: Arc<Progress>,
-    deeds: Arc<Mutex<Deeds>>,
     /// Hangs to come, the next one last.
     hangs: Vec<Outage>,
     samples: Vec<Sample>,
-    /// How many deeds the view has been told of.
+    /// How many faults the view has been told of.
     faults_seen: usize,
     status: BTreeMap<Peer, Status>,
     done: Done,
@@ -84,18 +82,13 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(
-        plan: &Plan,
-        time: RunTime,
-        progress: Arc<Progress>,
-        deeds: Arc<Mutex<Deeds>>,
-    ) -> Self {
+    /// The services whose numbers are shown.
+    pub(crate) const PEERS: [Peer; 2] = [Peer::Gateway, Peer::Order];
+
+    pub(crate) fn new(script: &Script, progress: Arc<Progress>) -> Self {
         Self {
-            time,
-            pages: HttpTransport::new(plan.ports.clone(), time),
             progress,
-            deeds,
-            hangs: hangs(&plan.script),
+            hangs: hangs(script),
             samples: Vec::new(),
             faults_seen: 0,
             status: BTreeMap::new(),
@@ -109,11 +102,26 @@ impl Watch {
         self.samples
     }
 
-    pub(crate) async fn tick(&mut self, view: &mut dyn View) {
-        for peer in [Peer::Gateway, Peer::Order] {
-            self.ask(peer).await;
+    /// Takes what a service tells; an old answer stands if there is no new one.
+    pub(crate) fn learn(&mut self, peer: Peer, status: Option<Status>) -> Option<Gauges> {
+        let status = status?;
+        let gauges = status.gauges;
+        if peer == Peer::Order {
+            self.done.update(gauges);
         }
-        self.announce(view);
+        self.status.insert(peer, status);
+        Some(gauges)
+    }
+
+    /// Says whether this turn of waiting for the end is one for a sample.
+    pub(crate) fn is_due(&mut self) -> bool {
+        self.ticks += 1;
+        self.ticks.is_multiple_of(TICKS_A_SAMPLE)
+    }
+
+    /// Shows where the run stands; `faults` are all kills so far.
+    pub(crate) fn sample(&mut self, now: Instant, faults: &[FaultEvent], view: &mut dyn View) {
+        self.announce(now, faults, view);
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let accepted = load(&self.progress.accepted);
         let (p50_ms, p99_ms) = self.progress.total();
@@ -123,7 +131,7 @@ impl Watch {
             .flat_map(|status| status.breakers.iter().cloned())
             .collect();
         let mut sample = Sample {
-            at_ms: micros(self.time.now()) / 1_000,
+            at_ms: micros(now) / 1_000,
             accepted,
             completed: self.done.before.completed + self.done.now.completed,
             compensated: self.done.before.compensated + self.done.now.compensated,
@@ -136,36 +144,20 @@ impl Watch {
             outbox: self.done.now.outbox,
         };
         view.sample(&sample);
-        self.ticks += 1;
-        if self.ticks.is_multiple_of(TICKS_A_SAMPLE) {
+        if self.is_due() {
             (sample.p50_ms, sample.p99_ms) = self.progress.take_second();
             self.samples.push(sample);
         }
     }
 
-    /// Asks a service for its numbers; an old answer stands if there is no new one.
-    async fn ask(&mut self, peer: Peer) -> Option<Status> {
-        let page = self.pages.get(peer, "/status", STATUS_WAIT).await;
-        let status: Status = serde_json::from_slice(&page.ok()?).ok()?;
-        if peer == Peer::Order {
-            self.done.update(status.gauges);
-        }
-        self.status.insert(peer, status.clone());
-        Some(status)
-    }
-
     /// Tells the view of kills and hangs that have begun.
-    fn announce(&mut self, view: &mut dyn View) {
-        let new: Vec<FaultEvent> = {
-            let deeds = self.deeds.lock();
-            let new = deeds.faults.get(self.faults_seen..).unwrap_or_default();
-            new.to_vec()
-        };
+    fn announce(&mut self, now: Instant, faults: &[FaultEvent], view: &mut dyn View) {
+        let new = faults.get(self.faults_seen..).unwrap_or_default();
         self.faults_seen += new.len();
-        for fault in &new {
+        for fault in new {
             view.fault(fault);
         }
-        let now_us = micros(self.time.now());
+        let now_us = micros(now);
         while let Some(outage) = self.hangs.last().copied() {
             if outage.from_us > now_us {
                 break;
@@ -174,28 +166,104 @@ impl Watch {
             view.fault(&hang_event(&outage));
         }
     }
+}
 
-    /// Waits until every accepted order is terminal and every event delivered, or nothing moves any more.
+/// Waits for the end: until every accepted order is terminal and every event delivered, or nothing moves any more.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    moved: Instant,
+    before: Option<Gauges>,
+}
+
+impl Drain {
+    /// How often one looks.
+    pub(crate) const EVERY: Duration = Duration::from_millis(50);
+
+    pub(crate) const fn since(now: Instant) -> Self {
+        Self {
+            moved: now,
+            before: None,
+        }
+    }
+
+    /// Takes what the order service tells, if it does; says whether the waiting is over.
+    pub(crate) fn is_over(
+        &mut self,
+        now: Instant,
+        gauges: Option<Gauges>,
+        view: &mut dyn View,
+    ) -> bool {
+        if gauges.is_some_and(|gauges| gauges.open == 0 && gauges.outbox == 0) {
+            return true;
+        }
+        if gauges != self.before {
+            self.before = gauges;
+            self.moved = now;
+        } else if now.since(self.moved) > STALLED {
+            view.note("nothing moves any more; giving up on what is open");
+            return true;
+        }
+        false
+    }
+}
+
+/// Watches services by their pages.
+pub(crate) struct PageWatch {
+    time: RunTime,
+    pages: HttpTransport,
+    deeds: Arc<Mutex<Deeds>>,
+    watch: Watch,
+}
+
+impl PageWatch {
+    pub(crate) fn new(
+        site: &Site,
+        time: RunTime,
+        progress: Arc<Progress>,
+        deeds: Arc<Mutex<Deeds>>,
+    ) -> Self {
+        Self {
+            time,
+            pages: HttpTransport::new(site.ports.clone(), time),
+            deeds,
+            watch: Watch::new(&site.plan.script, progress),
+        }
+    }
+
+    /// Returns the samples that were kept.
+    pub(crate) fn into_samples(self) -> Vec<Sample> {
+        self.watch.into_samples()
+    }
+
+    pub(crate) async fn tick(&mut self, view: &mut dyn View) {
+        for peer in Watch::PEERS {
+            self.ask(peer).await;
+        }
+        let faults = self.deeds.lock().faults.clone();
+        self.watch.sample(self.time.now(), &faults, view);
+    }
+
+    /// Asks a service for its numbers.
+    async fn ask(&mut self, peer: Peer) -> Option<Gauges> {
+        let page = self.pages.get(peer, "/status", STATUS_WAIT).await;
+        let status = page
+            .ok()
+            .and_then(|page| serde_json::from_slice(&page).ok());
+        self.watch.learn(peer, status)
+    }
+
+    /// Waits for the end.
     pub(crate) async fn drain(&mut self, view: &mut dyn View) {
-        let mut moved = self.time.now();
-        let mut before = None;
+        let mut drain = Drain::since(self.time.now());
         loop {
-            let gauges = self.ask(Peer::Order).await.map(|status| status.gauges);
-            if gauges.is_some_and(|gauges| gauges.open == 0 && gauges.outbox == 0) {
+            let gauges = self.ask(Peer::Order).await;
+            if drain.is_over(self.time.now(), gauges, view) {
                 return;
             }
-            if gauges != before {
-                before = gauges;
-                moved = self.time.now();
-            } else if self.time.now().since(moved) > STALLED {
-                view.note("nothing moves any more; giving up on what is open");
-                return;
-            }
-            self.ticks += 1;
-            if self.ticks.is_multiple_of(TICKS_A_SAMPLE) {
+            if self.watch.is_due() {
                 self.tick(view).await;
             }
-            self.time.sleep(Duration::from_millis(50)).await;
+            self.time.sleep(Drain::EVERY).await;
         }
     }
 }

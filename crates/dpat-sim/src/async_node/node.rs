@@ -233,6 +233,12 @@ impl AsyncNode {
     }
 }
 
+impl Entropy for AsyncNode {
+    fn next_u64(&self) -> u64 {
+        self.0.entropy.next_u64()
+    }
+}
+
 /// A task that was spawned: resolves to what it returned. Dropping it lets the task go on alone.
 ///
 /// It never resolves if the node of the task crashed.

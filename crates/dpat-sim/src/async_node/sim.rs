@@ -134,7 +134,8 @@ impl<S: AsyncSystem> AsyncSim<S> {
         Ok(Self::begin(system, &setup, script, spec))
     }
 
-    fn begin(system: S, setup: &Setup, script: Script, spec: &RunSpec) -> Self {
+    fn begin(mut system: S, setup: &Setup, script: Script, spec: &RunSpec) -> Self {
+        system.scripted(&script);
         let ready = Arc::new(Ready::default());
         let (seed, nodes, clients) = (setup.seed, setup.nodes, system.clients());
         let limits = system.limits();
@@ -488,10 +489,17 @@ impl<S: AsyncSystem> AsyncSim<S> {
                 judge.fail("panic", "the judge of the end panicked");
             }
         }
+        self.shared.world.lock().judge = judge;
+        self.stop()
+    }
+
+    /// Ends the run here, without [`AsyncSystem::finish`]: for a caller that judges it by itself.
+    #[must_use]
+    pub fn stop(mut self) -> Outcome {
         self.bury_all();
         let mut world = self.shared.world.lock();
         let mut coverage = world.coverage.clone();
-        let violation = judge.finish(&mut coverage);
+        let violation = std::mem::take(&mut world.judge).finish(&mut coverage);
         let record = std::mem::replace(&mut world.record, Record::new(crate::TraceMode::Off, 0));
         let trace_hash = record.hash();
         let trace = record.finish(Ending {

@@ -79,6 +79,9 @@ pub trait AsyncSystem: Sized + 'static {
     /// Starts a run.
     fn new(setup: &Setup) -> Self;
 
+    /// Hears the script of the run, before anything starts: for systems whose programs spoil requests by themselves.
+    fn scripted(&mut self, _script: &Script) {}
+
     /// Starts a life of a node: returns its program.
     ///
     /// When the program ends, what it spawned and serves goes on. A panic of any task is the violation `panic`.

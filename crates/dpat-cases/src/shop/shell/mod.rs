@@ -1,6 +1,8 @@
-//! What connects the services to a real machine: sockets, files, clocks.
+//! What connects the services to a machine: sockets, files and clocks of a real one, or a simulated one.
 
+mod group;
 pub mod http;
 pub mod metrics;
 pub mod redb;
+pub mod sim;
 pub mod time;

@@ -19,14 +19,11 @@ use redb::{
     Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableError,
     WriteTransaction,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::group::{self, Answer, GROUP_MAX, Job, QUEUE_MAX};
 use crate::shop::service::ports::{Read, Store, StoreError, Table, Write};
 
-/// How many transactions may wait; further callers wait for a place.
-const QUEUE_MAX: usize = 4_096;
-/// How many transactions share one commit.
-const GROUP_MAX: usize = 512;
 /// Memory for pages, per store.
 const CACHE_BYTES: usize = 16 << 20;
 
@@ -78,16 +75,6 @@ impl StorageBackend for Severable {
     fn close(&self) -> io::Result<()> {
         self.file.close()
     }
-}
-
-/// One transaction that waits: runs, and is told later what became of it.
-type Job = Box<dyn FnOnce(&mut dyn Write) -> Result<Answer, Refusal> + Send>;
-type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-
-/// A transaction that failed by itself, and whom to tell.
-struct Refusal {
-    error: StoreError,
-    answer: Answer,
 }
 
 /// A handle to the store; clones share it.
@@ -331,26 +318,7 @@ impl Store for RedbStore {
         R: Send + 'static,
         F: FnOnce(&mut dyn Write) -> Result<R, StoreError> + Send + 'static,
     {
-        let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |tables| match work(tables) {
-            Ok(value) => Ok(Box::new(move |result: Result<(), StoreError>| {
-                // A caller that has gone does not need the answer.
-                let _ = sender.send(result.map(|()| value));
-            })),
-            Err(error) => Err(Refusal {
-                error,
-                answer: Box::new(move |result: Result<(), StoreError>| {
-                    if let Err(error) = result {
-                        let _ = sender.send(Err(error));
-                    }
-                }),
-            }),
-        });
-        let jobs = self.jobs.clone();
-        async move {
-            jobs.send(job).await.map_err(|_| StoreError::Closed)?;
-            receiver.await.map_err(|_| StoreError::Closed)?
-        }
+        group::transact(self.jobs.clone(), work)
     }
 
     fn read<R>(

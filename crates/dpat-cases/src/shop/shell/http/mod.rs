@@ -4,7 +4,7 @@ mod client;
 mod server;
 
 pub use client::HttpTransport;
-pub use server::{ServeError, Server, Status};
+pub use server::{ServeError, Server};
 
 /// Which order a call is about.
 const ORDER: &str = "x-dpat-order";

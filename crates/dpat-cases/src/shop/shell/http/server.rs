@@ -15,21 +15,18 @@ use dpat_core::{Class, Clock, Deadline, Effect, Instant, Sleep};
 use dpat_model::Script;
 use http::{HeaderMap, StatusCode, header};
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::{ATTEMPT, BODY_BYTES_MAX, DEADLINE_MS, EFFECT, HttpTransport, NOT_DONE, ORDER};
-use crate::shop::chaos::{self, Do, Fate, Subject};
-use crate::shop::journal::{Entry, Injected, Journal};
+use crate::shop::chaos::Fate;
+use crate::shop::host::{Status, suffer};
+use crate::shop::journal::Journal;
 use crate::shop::policy::Policy;
-use crate::shop::record::BreakerSample;
-use crate::shop::service::ports::{
-    CallError, Gauges, Peer, Reply, Request, Service, Step, StoreError,
-};
+use crate::shop::service::ports::{CallError, Peer, Reply, Request, Service, Step, StoreError};
 use crate::shop::shell::metrics as shell_metrics;
 use crate::shop::shell::time::RunTime;
-use crate::shop::workflow::micros;
 
 /// How long a client without a deadline of its own is served.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
@@ -59,15 +56,6 @@ pub enum ServeError {
         /// Why.
         source: StoreError,
     },
-}
-
-/// What a node tells about itself.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// The service's own numbers.
-    pub gauges: Gauges,
-    /// Its breakers.
-    pub breakers: Vec<BreakerSample>,
 }
 
 /// One service behind a port.
@@ -235,7 +223,8 @@ async fn serve<S: Service>(
     deadline: Deadline,
     body: &Bytes,
 ) -> Response {
-    let fate = server.suffer(&request);
+    let now = server.time.now();
+    let fate = suffer(server.peer, &server.script, &server.journal, &request, now);
     match fate {
         Fate::Pass | Fate::Drop => {}
         Fate::Error => {
@@ -261,38 +250,6 @@ async fn serve<S: Service>(
     match answer {
         Ok(reply) => render(reply, body),
         Err(error) => failure(&error),
-    }
-}
-
-impl<S> Server<S> {
-    /// Asks the script what happens to a request, and writes it down.
-    fn suffer(&self, request: &Request) -> Fate {
-        let at_us = micros(self.time.now());
-        let subject = Subject {
-            node: self.peer,
-            step: request.step,
-            order_id: &request.order_id,
-            attempt: request.attempt,
-            at_us,
-        };
-        let fate = chaos::fate(&self.script, subject);
-        let (kind, duration_us) = match fate {
-            Fate::Pass => return fate,
-            Fate::Error => (Do::Error, None),
-            Fate::Drop => (Do::Drop, None),
-            Fate::Late(by) => (Do::Latency, u64::try_from(by.as_micros()).ok()),
-            Fate::Hang { until_us } => (Do::Hang, Some(until_us.saturating_sub(at_us))),
-        };
-        self.journal.record(&Entry::Fault(Injected {
-            at_us,
-            target: self.peer,
-            kind: kind.name().to_owned(),
-            order_id: request.order_id.clone(),
-            step: request.step,
-            attempt: request.attempt,
-            duration_us,
-        }));
-        fate
     }
 }
 

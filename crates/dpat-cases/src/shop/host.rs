@@ -1,0 +1,128 @@
+//! What every shell does for a service, on a real machine or a simulated one.
+
+use std::time::Duration;
+
+use dpat_core::{Backoff, BackoffError, Instant, Jitter};
+use dpat_model::Script;
+use serde::{Deserialize, Serialize};
+
+use super::chaos::{self, Do, Fate, Subject};
+use super::config::{Config, Pattern};
+use super::idempotency::Memory;
+use super::journal::{Entry, Injected, Journal};
+use super::policy::Use;
+use super::record::BreakerSample;
+use super::service::gateway::Gateway;
+use super::service::inventory::Inventory;
+use super::service::order::{OrderConfig, OrderService};
+use super::service::payment::Payment;
+use super::service::ports::{Env, Gauges, Peer, Request, Service};
+use super::service::shipping::Shipping;
+use super::workflow::{FlowConfig, micros};
+
+/// What a node tells about itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The service's own numbers.
+    pub gauges: Gauges,
+    /// Its breakers.
+    pub breakers: Vec<BreakerSample>,
+}
+
+/// Takes a service of whatever type.
+pub(crate) trait Host {
+    /// What comes of it.
+    type Hosted;
+
+    /// Takes the service.
+    fn host<S: Service>(self, service: S) -> Self::Hosted;
+}
+
+/// Makes the service of a node, and hands it to its host.
+///
+/// # Errors
+/// A constant of this module that the backoff refuses.
+pub(crate) fn with_service<E: Env, H: Host>(
+    peer: Peer,
+    run: &Config,
+    env: E,
+    host: H,
+) -> Result<H::Hosted, BackoffError> {
+    Ok(match peer {
+        Peer::Gateway => host.host(Gateway::new(env)),
+        Peer::Order => host.host(OrderService::new(env, order_config(run)?)),
+        Peer::Inventory => host.host(Inventory::new(env)),
+        Peer::Payment => {
+            let memory = if run.uses(Pattern::Idempotency) {
+                Memory::On
+            } else {
+                Memory::Off
+            };
+            host.host(Payment::new(env, memory))
+        }
+        Peer::Shipping => host.host(Shipping::new(env)),
+    })
+}
+
+fn order_config(run: &Config) -> Result<OrderConfig, BackoffError> {
+    let redrive = Backoff::exponential(Duration::from_millis(50), 2.0, Duration::from_secs(1))?
+        .with_jitter(Jitter::Equal);
+    Ok(OrderConfig {
+        flow: FlowConfig {
+            patience: Duration::from_secs(60),
+            call_timeout: Duration::from_secs(2),
+            redrive,
+            persistent: run.uses(Pattern::Retry),
+            outbox: run.uses(Pattern::Outbox),
+        },
+        concurrency: 512,
+        backlog_max: 100_000,
+        relay_backoff: redrive,
+        relay_timeout: Duration::from_secs(2),
+    })
+}
+
+/// Returns what the callers of a run use.
+pub(crate) fn uses(run: &Config) -> Use {
+    Use {
+        breaker: run.uses(Pattern::Breaker),
+        retry: run.uses(Pattern::Retry),
+        budget: run.uses(Pattern::Budget),
+    }
+}
+
+/// Asks the script what happens to a request, and writes it down.
+pub(crate) fn suffer(
+    peer: Peer,
+    script: &Script,
+    journal: &Journal,
+    request: &Request,
+    now: Instant,
+) -> Fate {
+    let at_us = micros(now);
+    let subject = Subject {
+        node: peer,
+        step: request.step,
+        order_id: &request.order_id,
+        attempt: request.attempt,
+        at_us,
+    };
+    let fate = chaos::fate(script, subject);
+    let (kind, duration_us) = match fate {
+        Fate::Pass => return fate,
+        Fate::Error => (Do::Error, None),
+        Fate::Drop => (Do::Drop, None),
+        Fate::Late(by) => (Do::Latency, u64::try_from(by.as_micros()).ok()),
+        Fate::Hang { until_us } => (Do::Hang, Some(until_us.saturating_sub(at_us))),
+    };
+    journal.record(Entry::Fault(Injected {
+        at_us,
+        target: peer,
+        kind: kind.name().to_owned(),
+        order_id: request.order_id.clone(),
+        step: request.step,
+        attempt: request.attempt,
+        duration_us,
+    }));
+    fate
+}
