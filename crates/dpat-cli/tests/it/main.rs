@@ -32,6 +32,7 @@ fn usage_errors_end_with_64() {
     assert_eq!(code(&["demo", "shop", "--without", "luck"]), 64);
     assert_eq!(code(&["demo", "shop", "--without", "budget"]), 64);
     assert_eq!(code(&["demo", "shop", "--skip-bad"]), 64);
+    assert_eq!(code(&["demo", "shop", "--simulated", "--processes"]), 64);
     assert_eq!(code(&["--help"]), 0);
     assert_eq!(code(&["demo", "--help"]), 0);
 }
@@ -89,6 +90,88 @@ fn the_orders_of_a_file_are_sent_and_bad_lines_set_aside() {
     assert_eq!(bad["line"], 2);
     assert_eq!(bad["raw"], "nonsense");
     assert!(report.exists());
+}
+
+/// Runs 300 orders in the simulator, in a fresh process.
+fn simulated(more: &[&str]) -> (Option<i32>, Value) {
+    let mut args = vec![
+        "demo",
+        "shop",
+        "--simulated",
+        "--json",
+        "--orders",
+        "300",
+        "--rate",
+        "150",
+    ];
+    args.extend(more);
+    let output = dpat(&args);
+    (output.status.code(), verdict(&output))
+}
+
+#[test]
+fn a_simulated_run_is_the_same_again_in_a_fresh_process() {
+    let (code, first) = simulated(&["--seed", "7"]);
+    assert_eq!((code, &first["violations"]), (Some(0), &json!([])));
+    assert_eq!(first["engine"], "embedded");
+    assert_eq!(first["simulated"], true);
+    assert_eq!(first["orders"], 300);
+    for kind in ["error", "drop", "kill", "crash", "isolate", "cut"] {
+        assert!(
+            first["faults_injected"][kind].as_u64().unwrap() > 0,
+            "no {kind}: {first}"
+        );
+    }
+    let (_, again) = simulated(&["--seed", "7"]);
+    for field in [
+        "trace_hash",
+        "events",
+        "simulated_ms",
+        "faults_injected",
+        "completed",
+        "p99_ms",
+    ] {
+        assert_eq!(first[field], again[field], "{field}");
+    }
+    let (code, other) = simulated(&["--seed", "8"]);
+    assert_eq!(code, Some(0));
+    assert_ne!(first["trace_hash"], other["trace_hash"]);
+}
+
+#[test]
+fn a_simulated_run_shows_what_each_pattern_is_for() {
+    for (pattern, invariant) in [
+        ("retry", "transient_survived"),
+        ("breaker", "spared_calls"),
+        ("idempotency", "single_charge"),
+        ("outbox", "event_once"),
+    ] {
+        let (code, verdict) = simulated(&["--without", pattern]);
+        let violations = verdict["violations"].as_array().unwrap();
+        let broken: Vec<&Value> = violations.iter().map(|one| &one["invariant"]).collect();
+        assert_eq!(broken, [invariant], "without {pattern}");
+        assert_eq!(code, Some(0), "without {pattern}");
+    }
+}
+
+#[test]
+fn a_script_of_crashes_and_partitions_needs_the_simulator() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("faults.json");
+    let text = r#"{"version": 1, "protocol": "shop", "nodes": 5, "seed": 7, "ops": [
+        {"at_us": 300000, "do": "isolate", "node": "payment", "for_us": 400000},
+        {"at_us": 900000, "do": "crash", "node": "order", "for_us": 200000}]}"#;
+    std::fs::write(&file, text).unwrap();
+    let path = file.to_str().unwrap();
+    let (code, verdict) = simulated(&["--faults", path]);
+    assert_eq!(code, Some(0), "{verdict}");
+    assert_eq!(verdict["faults_injected"]["isolate"], 1);
+    assert_eq!(verdict["restarts"], 1);
+    let output = dpat(&["demo", "shop", "--faults", path]);
+    assert_eq!(output.status.code(), Some(65));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let expected = format!("{path}:2:32: ops[0].do: needs a simulated run");
+    assert!(stderr.starts_with(&expected), "{stderr}");
 }
 
 #[test]
