@@ -99,6 +99,7 @@ fn record() -> RunRecord {
                 }),
             }],
             report: None,
+            simulation: None,
         },
         checks: vec![Check {
             invariant: "single_charge".to_owned(),
