@@ -170,7 +170,7 @@ fn a_script_of_crashes_and_partitions_needs_the_simulator() {
     let output = dpat(&["demo", "shop", "--faults", path]);
     assert_eq!(output.status.code(), Some(65));
     let stderr = String::from_utf8(output.stderr).unwrap();
-    let expected = format!("{path}:2:32: ops[0].do: needs a simulated run");
+    let expected = format!("{path}:2:33: ops[0].do: needs a simulated run");
     assert!(stderr.starts_with(&expected), "{stderr}");
 }
 
