@@ -90,7 +90,7 @@ pub fn parked_events_are_listed_and_repaired<H: Harness>(harness: &H) -> Result<
     }
     ensure_eq!(
         harness.run(kit.outbox.parked(None, 9))?,
-        [],
+        Vec::<crate::Parked>::new(),
         "nothing is parked"
     );
     let hand = kit.claim()?;

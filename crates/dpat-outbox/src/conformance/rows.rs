@@ -61,7 +61,7 @@ pub fn what_is_not_committed_is_not_claimed<H: Harness>(harness: &H) -> Result<(
     let mut kit = Kit::new(harness);
     for (number, end) in [(1, End::Rollback), (2, End::Crash)] {
         harness.in_tx(&kit.outbox, at(kit.now), &[event(number, "")?], end)?;
-        ensure_eq!(kit.claim()?.numbers(), [], format!("{end:?}"));
+        ensure_eq!(kit.claim()?.numbers(), [0_u64; 0], format!("{end:?}"));
     }
     let mut kit = kit.reopened();
     kit.append(&[event(3, "")?, event(4, "")?])?;
@@ -82,7 +82,7 @@ pub fn a_claim_holds_until_its_lease_ends<H: Harness>(harness: &H) -> Result<(),
     let first = kit.claim()?;
     ensure_eq!(first.sorted(), [1, 2], "the first claim");
     kit.now += 99;
-    ensure_eq!(kit.claim()?.numbers(), [], "within the lease");
+    ensure_eq!(kit.claim()?.numbers(), [0_u64; 0], "within the lease");
     kit.now += 1;
     let second = kit.claim()?;
     ensure_eq!(second.sorted(), [1, 2], "after the lease");
@@ -109,7 +109,7 @@ pub fn a_claim_holds_until_its_lease_ends<H: Harness>(harness: &H) -> Result<(),
         Settled::Done,
         "late"
     );
-    ensure_eq!(kit.claim()?.numbers(), [], "after both are sent");
+    ensure_eq!(kit.claim()?.numbers(), [0_u64; 0], "after both are sent");
     Ok(())
 }
 
@@ -153,7 +153,11 @@ pub fn settled_events_are_settled_once<H: Harness>(harness: &H) -> Result<(), Vi
     let later = kit.claim()?;
     ensure_eq!(later.numbers(), [3], "the retry");
     ensure_eq!(later.rows[0].attempts, 1, "its attempts");
-    ensure_eq!(kit.settle_all(&[])?, [], "nothing");
+    ensure_eq!(
+        kit.settle_all(&[])?,
+        Vec::<crate::Settled>::new(),
+        "nothing"
+    );
     Ok(())
 }
 
@@ -188,7 +192,7 @@ pub fn claims_are_bounded<H: Harness>(harness: &H) -> Result<(), Violation> {
         bound(&mut claim);
         Ok(kit.claim_as(&claim)?.sorted())
     };
-    ensure_eq!(bounded(|claim| claim.rows_max = 0)?, [], "no event");
+    ensure_eq!(bounded(|claim| claim.rows_max = 0)?, [0_u64; 0], "no event");
     ensure_eq!(bounded(|claim| claim.rows_max = 2)?.len(), 2, "two events");
     ensure_eq!(
         bounded(|claim| claim.rows_max = 5)?,
@@ -290,7 +294,7 @@ pub fn a_full_backlog_refuses_appends<H: Harness>(harness: &H) -> Result<(), Vio
         harness.in_tx(&kit.outbox, at(kit.now), events, End::Commit)
     };
     refused(in_tx(&kit, &three), "backlog_rows")?;
-    ensure_eq!(kit.claim()?.numbers(), [], "a refused transaction");
+    ensure_eq!(kit.claim()?.numbers(), [0_u64; 0], "a refused transaction");
     kit.append(&three[..2])?;
     refused(in_tx(&kit, &three[2..]), "backlog_rows")?;
     // A duplicate needs no room.
