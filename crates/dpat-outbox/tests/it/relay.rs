@@ -41,7 +41,7 @@ fn events_are_sent_when_they_are_committed_and_marked_when_they_are_acknowledged
     let mut tx = outbox.begin();
     tx.append(&event(1, "a"), time.wall()).unwrap();
     settle(&mut tasks);
-    assert_eq!(desk.seen(), [], "not committed");
+    assert_eq!(desk.seen(), [0_u64; 0], "not committed");
     tx.commit().unwrap();
     settle(&mut tasks);
     assert_eq!(desk.seen(), [1]);
@@ -166,7 +166,7 @@ fn an_outage_is_waited_out_and_nobody_hurries() {
     let relay = relay(config(), &outbox, &desk, &time, 1);
     let mut tasks = [Task::new(relay.run())];
     pass(&mut tasks, &time, 7_200 * SECOND);
-    assert_eq!(desk.seen(), []);
+    assert_eq!(desk.seen(), [0_u64; 0]);
     // A minute between attempts: at most those in flight at once in each.
     assert!(attempts.load(Ordering::Relaxed) < 64 * 300, "{attempts:?}");
     pass(&mut tasks, &time, 600 * SECOND);
@@ -234,7 +234,7 @@ fn a_publishing_that_hangs_is_cut_and_tried_again() {
     let relay = relay(config(), &outbox, &desk, &time, 1);
     let mut tasks = [Task::new(relay.run())];
     pass(&mut tasks, &time, 9 * SECOND);
-    assert_eq!(desk.seen(), []);
+    assert_eq!(desk.seen(), [0_u64; 0]);
     pass(&mut tasks, &time, 2 * SECOND);
     assert_eq!(desk.seen(), [1]);
     assert_eq!(relay.stats().retried, 1);
