@@ -7,6 +7,10 @@ use crate::writer::{CommitError, Grown};
 
 /// What a log tells the outside.
 pub(crate) struct Telemetry {
+    #[cfg_attr(
+        not(feature = "tracing"),
+        allow(dead_code, reason = "read by events only")
+    )]
     #[cfg(any(feature = "metrics", feature = "tracing"))]
     directory: std::sync::Arc<str>,
     #[cfg(feature = "metrics")]
