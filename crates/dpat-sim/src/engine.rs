@@ -16,7 +16,7 @@ mod world;
 
 use std::hash::{Hash, Hasher};
 
-use dpat_model::{Breach, CommitRule, Input, NodeIx, Output, Process, Script};
+use dpat_model::{Answer, Breach, CommitRule, Input, NodeIx, Output, Process, Script};
 
 use crate::{
     Coverage, Families, Family, Happened, Judge, Links, Outcome, Plan, Protocol, What, Wire,
@@ -349,7 +349,8 @@ impl<Pr: Protocol> Engine<Pr> {
     #[inline]
     fn carry_out(&mut self, at: NodeIx) {
         let mut out = std::mem::take(&mut self.out);
-        for output in out.drain(..) {
+        let mut outputs = out.drain(..);
+        for output in outputs.by_ref() {
             match output {
                 Output::Send { to, msg, .. } => {
                     if !self.send(at, to, msg) {
@@ -380,7 +381,12 @@ impl<Pr: Protocol> Engine<Pr> {
                 Output::Disarm { key } => self.world.nodes[at.index()].timers.disarm(key),
             }
         }
-        out.clear();
+        // What a crash forestalled has left the node's hands: nobody else will answer.
+        for output in outputs {
+            if let Output::Reply { id, .. } = output {
+                self.reply(id, Answer::Unknown);
+            }
+        }
         self.out = out;
         self.sync_if_dirty(at);
     }

@@ -141,6 +141,17 @@ fn open_requests_and_held_answers_become_unknown() {
 }
 
 #[test]
+fn answers_that_a_crash_forestalls_within_a_step_become_unknown() {
+    for what in [&[Send(1, 5), Reply][..], &[Log(1), Send(1, 5), Reply]] {
+        let ran = Scenario::new(2)
+            .client(&[ask(10, 0, what)])
+            .at_point("send.Note", 1, crash(50))
+            .run();
+        assert_eq!(ran.answers(), ["unknown"]);
+    }
+}
+
+#[test]
 fn points_let_faults_strike_just_before() {
     let asks = [ask(
         10,
