@@ -2,6 +2,9 @@
 
 pub mod consensus;
 pub mod counter;
+pub mod echo;
 pub mod flp;
+mod harness;
 pub mod mc;
+pub mod registry;
 pub mod two_phase;

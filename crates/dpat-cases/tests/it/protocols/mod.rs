@@ -2,4 +2,5 @@
 
 mod counter;
 mod explored;
+mod registered;
 mod undecided;

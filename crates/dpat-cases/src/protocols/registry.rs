@@ -1,0 +1,26 @@
+//! The protocols that run under faults from a seed.
+
+use dpat_sim::async_node::AsyncOf;
+use dpat_sim::{Of, Registry};
+
+use super::counter::Counter;
+use super::echo::Echoes;
+
+/// Returns all of them, as `dpat sim --list` prints them.
+///
+/// # Examples
+/// ```
+/// use dpat_cases::protocols::registry::registry;
+/// use dpat_sim::RunSpec;
+///
+/// let registry = registry();
+/// let (echo, _) = registry.find("echo")?;
+/// assert_eq!(echo.run(&RunSpec::new(7))?.violation, None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn registry() -> Registry {
+    Registry::default()
+        .with(Of::<Echoes>::new())
+        .with(AsyncOf::<Counter>::new())
+}
