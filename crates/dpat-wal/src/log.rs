@@ -216,15 +216,24 @@ impl<S: Storage> Wal<S> {
     ) -> Result<NamedPosition, MaintainError> {
         let shared = self.shared();
         self.check_durable(low)?;
-        let mark = NamedPosition::new(low);
-        let path = shared.disk.path(&mark.name(LOW));
-        let from = shared.disk.path(&before.name(LOW));
-        match shared.disk.storage.rename(&from, &path) {
-            // An earlier try had renamed it, and said that it might have failed.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                drop(shared.disk.create_anew(&mark.name(LOW))?);
+        let rename = |from: NamedPosition, to: NamedPosition| {
+            let (from, to) = (from.name(LOW), to.name(LOW));
+            let disk = &shared.disk;
+            match disk.storage.rename(&disk.path(&from), &disk.path(&to)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+                renamed => renamed.map(|()| true),
             }
-            renamed => renamed?,
+        };
+        let mut mark = NamedPosition::new(low);
+        // An earlier try may have renamed it, and said that it might have failed. What it left is a mark that nobody
+        // else keeps, so that it must not be removed for one that there may be no room for.
+        if !rename(before, mark)? {
+            let found = mark;
+            mark = mark.renewed();
+            if !rename(found, mark)? {
+                drop(shared.disk.create_anew(&found.name(LOW))?);
+                mark = found;
+            }
         }
         shared.disk.sync_dir()?;
         Ok(mark)

@@ -54,6 +54,36 @@ fn compaction_removes_whole_segments_and_remembers_the_mark() {
 }
 
 #[test]
+fn a_mark_survives_moves_that_fail_and_a_full_disk() {
+    let mut moved = 0;
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let (wal, _) = open(disk.clone(), small());
+        for n in 0..30 {
+            append(&wal, &[&format!("{n:012}")]);
+        }
+        wal.compact(Position(10)).unwrap();
+        // It may have been renamed all the same, or not.
+        disk.fail_next(Operation::Rename);
+        wal.compact(Position(20)).unwrap_err();
+        disk.set_full(true);
+        let again = wal.compact(Position(20));
+        drop(wal);
+        let disk = disk.crash();
+        disk.set_full(false);
+        let (wal, recovery) = open(disk, small());
+        assert!(recovery.first >= Position(10), "{seed}: {recovery:?}");
+        if again.is_ok() {
+            moved += 1;
+            assert_eq!(recovery.first, Position(20));
+        }
+        wal.compact(Position(25)).unwrap();
+        assert_eq!(all(&wal).len(), 5);
+    }
+    assert!(moved > 0);
+}
+
+#[test]
 fn compacted_records_are_refused_by_name() {
     let (wal, _) = open(MemStorage::new(), small());
     for n in 0..30 {
