@@ -8,3 +8,4 @@ mod harness;
 pub mod mc;
 pub mod registry;
 pub mod two_phase;
+pub mod wal;

@@ -5,6 +5,7 @@ use dpat_sim::{Of, Registry};
 
 use super::counter::Counter;
 use super::echo::Echoes;
+use super::wal::Log;
 
 /// Returns all of them, as `dpat sim --list` prints them.
 ///
@@ -23,4 +24,5 @@ pub fn registry() -> Registry {
     Registry::default()
         .with(Of::<Echoes>::new())
         .with(AsyncOf::<Counter>::new())
+        .with(Log)
 }
