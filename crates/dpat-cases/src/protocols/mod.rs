@@ -1,5 +1,6 @@
 //! Protocols between nodes, small enough to read: simulated, explored, and broken on purpose.
 
+pub mod broadcast;
 pub mod consensus;
 pub mod counter;
 pub mod echo;

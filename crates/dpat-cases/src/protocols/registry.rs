@@ -3,6 +3,7 @@
 use dpat_sim::async_node::AsyncOf;
 use dpat_sim::{Of, Registry};
 
+use super::broadcast::Broadcasts;
 use super::counter::Counter;
 use super::echo::Echoes;
 use super::wal::Log;
@@ -23,6 +24,7 @@ use super::wal::Log;
 pub fn registry() -> Registry {
     Registry::default()
         .with(Of::<Echoes>::new())
+        .with(Of::<Broadcasts>::new())
         .with(AsyncOf::<Counter>::new())
         .with(Log)
 }
