@@ -15,7 +15,8 @@ use dpat_cases::shop::view::View;
 use crate::lines::Lines;
 use crate::live::Live;
 use crate::output::{result, say};
-use crate::{BAD_INPUT, INTERNAL, OK, UNKNOWN, USAGE, VIOLATED};
+use crate::refusal::Refusal;
+use crate::{INTERNAL, OK, UNKNOWN, VIOLATED};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Name {
@@ -119,27 +120,6 @@ pub(crate) struct Demo {
     /// Write the report here: a page, or JSON if it ends in .json [default: target/dpat-demo/SCENARIO-SEED.html].
     #[arg(long)]
     report: Option<PathBuf>,
-}
-
-/// Why there is nothing to run.
-enum Refusal {
-    Usage(String),
-    Input(String),
-    Internal(String),
-}
-
-impl Refusal {
-    /// Says why, and returns the exit code.
-    fn exit(&self) -> u8 {
-        let (text, code) = match self {
-            Self::Usage(text) => (format!("dpat: {text}"), USAGE),
-            // In the form FILE:LINE:COL, which editors follow.
-            Self::Input(text) => (text.clone(), BAD_INPUT),
-            Self::Internal(text) => (format!("dpat: {text}"), INTERNAL),
-        };
-        say(&text);
-        code
-    }
 }
 
 impl Demo {

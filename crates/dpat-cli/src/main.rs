@@ -3,9 +3,17 @@
 
 mod check;
 mod demo;
+mod flp;
+mod lab;
 mod lines;
 mod live;
+mod mc;
 mod output;
+mod refusal;
+mod replay;
+mod runs;
+mod shrink;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -36,6 +44,16 @@ struct Cli {
 enum Command {
     /// Run a whole system under chaos and check what is left.
     Demo(demo::Demo),
+    /// Run a protocol under faults, from many seeds.
+    Sim(sim::Sim),
+    /// Run one seed again, and show what led to its failure.
+    Replay(replay::Replay),
+    /// Take away from a failing run every fault and call that it does not need to fail.
+    Shrink(shrink::Shrink),
+    /// Explore every state of a small system.
+    Mc(mc::Mc),
+    /// Serve the page that runs protocols and draws them.
+    Lab(lab::Lab),
     /// Check a recorded history against a model.
     Check(check::Check),
     /// Run one node of a demo; started by `demo --processes`.
@@ -53,9 +71,14 @@ fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    match cli.command {
-        Command::Demo(demo) => ExitCode::from(demo::run(&demo)),
-        Command::Check(check) => ExitCode::from(check::run(&check)),
-        Command::Node(node) => ExitCode::from(demo::node(&node)),
-    }
+    ExitCode::from(match cli.command {
+        Command::Demo(demo) => demo::run(&demo),
+        Command::Sim(sim) => sim::run(&sim),
+        Command::Replay(replay) => replay::run(&replay),
+        Command::Shrink(shrink) => shrink::run(&shrink),
+        Command::Mc(mc) => mc::run(&mc),
+        Command::Lab(lab) => lab::run(&lab),
+        Command::Check(check) => check::run(&check),
+        Command::Node(node) => demo::node(&node),
+    })
 }

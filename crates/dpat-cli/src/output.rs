@@ -6,6 +6,11 @@ pub(crate) fn result(line: &str) {
     println!("{line}");
 }
 
+/// Prints text that ends with a line of its own, such as a file.
+pub(crate) fn write(text: &str) {
+    print!("{text}");
+}
+
 /// Prints a line for people.
 pub(crate) fn say(line: &str) {
     eprintln!("{line}");

@@ -207,7 +207,7 @@ impl Protocol for Keepers {
 fn main() -> Result<(), Box<dyn Error>> {
     let sim = Of::<Keepers>::new();
     let report = batch(&sim, 0..50, &RunSpec::new(0), 2)?;
-    print!("{}", report.to_text(None));
+    print!("{}", report.to_text(None, None));
     print!("{}", coverage_table(&report.coverage, report.drawn));
     assert_eq!(report.exit_code(), 0);
 
@@ -216,7 +216,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         ..RunSpec::new(0)
     };
     let failed = first_failure(&sim, 0..100, &mutant, 2)?.ok_or("the mutant was not found")?;
-    println!("\n{}", replay_line("keepers@send-once", failed.seed, None));
+    println!(
+        "\n{}",
+        replay_line("keepers@send-once", failed.seed, None, None)
+    );
     let spec = RunSpec {
         seed: failed.seed,
         ..mutant

@@ -23,6 +23,7 @@ mod simulation;
 mod batch;
 mod check;
 mod report;
+mod script;
 mod shrink;
 mod slice;
 
@@ -54,5 +55,6 @@ pub use simulation::{Info, Of, Registry, Simulation, Unregistered, full_name};
 pub use batch::{BatchReport, FAULT_GATE_SEEDS, Failed, VIOLATIONS_MAX, batch, first_failure};
 pub use check::{FoundMutant, MUTANT_SEEDS, MutantReport, check_mutant, check_mutants};
 pub use report::{coverage_table, hex, replay_json, replay_line};
+pub use script::{ScriptRefused, read_script};
 pub use shrink::{ShrinkError, ShrinkLimits, Shrunk, shrink, with_one_less};
 pub use slice::slice;

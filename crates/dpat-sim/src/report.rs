@@ -86,9 +86,9 @@ impl BatchReport {
 
     /// Returns what a person reads: the sums, the first violations with their replay commands, and what is vacuous.
     ///
-    /// `nodes` is the number that was asked for, if one was.
+    /// `nodes` and `script` are the number and the file that were asked for, if they were.
     #[must_use]
-    pub fn to_text(&self, nodes: Option<u32>) -> String {
+    pub fn to_text(&self, nodes: Option<u32>, script: Option<&str>) -> String {
         const SHOWN: usize = 10;
         let (seeds, failed) = (&self.seeds, self.failed);
         let mut text = format!(
@@ -109,7 +109,7 @@ impl BatchReport {
                 at_event,
                 message,
             } = violation;
-            let replay = replay_line(&self.protocol, *seed, nodes);
+            let replay = replay_line(&self.protocol, *seed, nodes, script);
             line(
                 &mut text,
                 format_args!("seed {seed}: {property} at event {at_event}: {message}\n  {replay}"),
@@ -142,11 +142,12 @@ pub fn replay_json(protocol: &str, mutant: Option<&str>, outcome: &Outcome) -> S
     })
 }
 
-/// Returns the command that repeats a run; `protocol` is a name, with `@MUTANT` for a mutant.
+/// Returns the command that repeats a run; `protocol` is a name, with `@MUTANT` for a mutant, and `script` a file.
 #[must_use]
-pub fn replay_line(protocol: &str, seed: u64, nodes: Option<u32>) -> String {
+pub fn replay_line(protocol: &str, seed: u64, nodes: Option<u32>, script: Option<&str>) -> String {
     let nodes = nodes.map_or_else(String::new, |nodes| format!(" --nodes {nodes}"));
-    format!("dpat replay {protocol} {seed}{nodes}")
+    let script = script.map_or_else(String::new, |file| format!(" --script {file}"));
+    format!("dpat replay {protocol} {seed}{nodes}{script}")
 }
 
 impl Registry {

@@ -1,10 +1,16 @@
 //! The lab page: a run as a space-time diagram, in one HTML file that needs nothing else.
 //!
 //! [`page`] renders a recorded trace for reports and for a browser without a server; [`served`] is the same page with
-//! the controls that run protocols, for a server that answers `api/protocols`, `api/run`, `api/check` and `api/shrink`
-//! (`dpat lab`). The page loads nothing from anywhere: styles and scripts are inside.
+//! the controls that run protocols, for a server that answers `api/protocols`, `api/run`, `api/check` and `api/shrink`:
+//! [`serve`] (`dpat lab`). The page loads nothing from anywhere: styles and scripts are inside.
+
+mod api;
+mod server;
 
 use dpat_sim::Trace;
+
+pub use api::EVENTS_MAX;
+pub use server::serve;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("style.css");

@@ -481,6 +481,7 @@ pub fn parse(text: &str, file: &str, simulated: bool) -> Result<Script, InputErr
         protocol: Some(PROTOCOL),
         names: &NODES,
         op: &|op| accept(op, simulated),
+        ..Accept::default()
     };
     Script::parse_for(text, file, &accept)
 }

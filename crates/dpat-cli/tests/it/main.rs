@@ -1,6 +1,8 @@
 //! The command as scripts see it: exit codes, the last line of stdout, processes, HTTP.
 #![allow(clippy::unwrap_used)] // helpers of tests fail the test
 
+mod proof;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Output, Stdio};

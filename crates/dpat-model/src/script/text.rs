@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Fault, MAX_OPS, Nodes, Op, Script, Trigger, check_name};
+use super::{Fault, MAX_NODES, MAX_OPS, Nodes, Op, Script, Trigger, check_name};
 use crate::json::{InputError, Object, Source};
 
 /// Refuses an operation by the name of a field and the reason.
@@ -18,6 +18,8 @@ pub struct Accept<'a> {
     pub protocol: Option<&'a str>,
     /// The names of the nodes; none for a system whose nodes have no names.
     pub names: &'a [&'a str],
+    /// The fewest and the most nodes that it may be for.
+    pub nodes: (u32, u32),
     /// Which operations it can carry out.
     pub op: &'a OpCheck<'a>,
 }
@@ -27,6 +29,7 @@ impl Default for Accept<'_> {
         Self {
             protocol: None,
             names: &[],
+            nodes: (1, MAX_NODES),
             op: &|_| Ok(()),
         }
     }
@@ -37,6 +40,7 @@ impl fmt::Debug for Accept<'_> {
         f.debug_struct("Accept")
             .field("protocol", &self.protocol)
             .field("names", &self.names)
+            .field("nodes", &self.nodes)
             .finish_non_exhaustive()
     }
 }
@@ -142,6 +146,11 @@ impl Script {
         nodes
             .check()
             .map_err(|reason| top.error(at, "nodes", reason))?;
+        let (min, max) = accept.nodes;
+        if !(min..=max).contains(&nodes.count()) {
+            let reason = format_args!("must be {min} to {max} nodes");
+            return Err(top.error(at, "nodes", reason));
+        }
         if !names.is_empty() {
             let known = Nodes::Named(names.iter().map(|name| (*name).to_owned()).collect());
             if nodes != known && nodes != Nodes::Count(known.count()) {

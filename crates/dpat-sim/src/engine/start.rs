@@ -45,6 +45,7 @@ struct Begun<Pr> {
     mutant: Option<&'static str>,
     plan: Plan,
     script: Script,
+    points: Points,
 }
 
 impl<Pr: Protocol> Begun<Pr> {
@@ -84,12 +85,14 @@ impl<Pr: Protocol> Begun<Pr> {
             }
         };
         faults::check(&script)?;
+        let points = Points::of(&script, Pr::KINDS)?;
         Ok(Self {
             protocol,
             nodes,
             mutant,
             plan,
             script,
+            points,
         })
     }
 }
@@ -114,9 +117,9 @@ impl<Pr: Protocol> Engine<Pr> {
             mutant,
             plan,
             script,
+            points,
         } = begun;
         let seed = spec.seed;
-        let points = Points::of(&script, Pr::KINDS)?;
         let places = (0..nodes).map(|node| Place::new(seed, NodeIx(node)));
         let as_bytes = Stream::new(seed, "bytes", 0).chance(500_000);
         let scribe = match spec.trace {

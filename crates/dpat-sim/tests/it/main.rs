@@ -19,6 +19,7 @@ mod pitfalls;
 mod plan;
 mod registry;
 mod report;
+mod script;
 mod shrink;
 mod slice;
 mod toy;

@@ -44,7 +44,7 @@ fn people_see_failures_with_the_command_that_repeats_them() {
         outcome.coverage.note_sometimes("elected", 0);
     });
     let report = batch(&fake, 2..15, &RunSpec::new(0), 1).unwrap();
-    let text = report.to_text(Some(5));
+    let text = report.to_text(Some(5), None);
     let lines: Vec<&str> = text.lines().collect();
     let first = format!(
         "fake seeds 2..15: 234 events, 104 delivered, trace {}, 12 failed",
@@ -58,7 +58,10 @@ fn people_see_failures_with_the_command_that_repeats_them() {
         lines[21..],
         ["and 2 more", "vacuous: elected never happened"]
     );
-    assert_eq!(replay_line("fake@m", 9, None), "dpat replay fake@m 9");
+    assert_eq!(
+        replay_line("fake@m", 9, None, Some("f.json")),
+        "dpat replay fake@m 9 --script f.json"
+    );
 }
 
 #[test]
