@@ -212,6 +212,10 @@ fn dev_objection(from: Layer, to: Layer, dependency: &Dependency) -> Option<Stri
     if from == Layer::Program || to <= Layer::Proof || to_name == "dpat-testkit" {
         return None;
     }
+    // An engine runs the laws of the patterns whose ports it has: their feature `conformance`.
+    if from == Layer::Engine && to == Layer::Pattern {
+        return None;
+    }
     Some(format!(
         "dev-dependency `{to_name}` is in layer {}; tests reach layer 2 and dpat-testkit, patterns \
          meet in dpat-cases",
@@ -312,6 +316,13 @@ mod tests {
         check("dpat-redis", Kind::Normal, "dpat-queue", None);
         check("dpat-cli", Kind::Normal, "dpat-cases", None);
         check("dpat-cases", Kind::Normal, "dpat-sim", None);
+    }
+
+    #[test]
+    fn engines_run_the_laws_of_patterns() {
+        check("dpat-redb", Kind::Dev, "dpat-outbox", None);
+        check("dpat-redb", Kind::Dev, "dpat-redis", Some("layer 4"));
+        check("dpat-queue", Kind::Dev, "dpat-outbox", Some("layer 3"));
     }
 
     #[test]
