@@ -4,16 +4,18 @@ mod breaker;
 mod check;
 mod clocks;
 mod codec;
+mod explore;
 mod ids;
 mod pubsub;
 mod retry;
 mod sim;
+mod wal;
 
 use crate::harness::Case;
 
 /// Every pattern that has cases, in the order of the page.
 pub const PATTERNS: &[&str] = &[
-    "ids", "clocks", "codec", "breaker", "retry", "pubsub", "sim", "check",
+    "ids", "clocks", "codec", "breaker", "retry", "pubsub", "wal", "sim", "explore", "check",
 ];
 
 /// Makes the cases of a pattern; none for an unknown one.
@@ -27,7 +29,9 @@ pub fn of(pattern: &str) -> Vec<Case> {
         "check" => check::cases(),
         "sim" => sim::cases(),
         "retry" => retry::cases(),
+        "explore" => explore::cases(),
         "pubsub" => pubsub::cases(),
+        "wal" => wal::cases(),
         _ => Vec::new(),
     }
 }
@@ -43,7 +47,9 @@ pub fn notes(pattern: &str) -> &'static str {
         "check" => check::NOTES,
         "sim" => sim::NOTES,
         "retry" => retry::NOTES,
+        "explore" => explore::NOTES,
         "pubsub" => pubsub::NOTES,
+        "wal" => wal::NOTES,
         _ => "",
     }
 }

@@ -148,6 +148,12 @@ fn rows(case: &Case, measured: &[Measured], cpu: &str) -> Vec<Row> {
     let Some((ours, theirs)) = measured.split_first() else {
         return Vec::new();
     };
+    let fdatasync_per_s = case
+        .peers
+        .iter()
+        .zip(theirs)
+        .find(|(peer, _)| peer.name == "fdatasync")
+        .map(|(_, bare)| 1e9 / bare.per_op);
     case.peers
         .iter()
         .zip(theirs)
@@ -167,6 +173,7 @@ fn rows(case: &Case, measured: &[Measured], cpu: &str) -> Vec<Row> {
             ratio: ratio(ours.per_op, theirs.per_op),
             work: case.work,
             cpu: cpu.to_owned(),
+            fdatasync_per_s,
         })
         .collect()
 }

@@ -15,6 +15,8 @@ pub(crate) enum Error {
     Failed(String),
     /// The chore could not do its work: exit code 70.
     Internal(String),
+    /// A command that the chore ran for its caller ended with this exit code, and has said why.
+    Ended(u8),
 }
 
 impl Error {
@@ -25,6 +27,7 @@ impl Error {
             Self::Usage(_) => 64,
             Self::Input(_) => 65,
             Self::Internal(_) => 70,
+            Self::Ended(code) => *code,
         })
     }
 
@@ -40,6 +43,7 @@ impl fmt::Display for Error {
             Self::Usage(text) | Self::Input(text) | Self::Failed(text) | Self::Internal(text) => {
                 f.write_str(text)
             }
+            Self::Ended(_) => Ok(()),
         }
     }
 }

@@ -19,6 +19,7 @@ mod loom;
 mod new_crate;
 mod package;
 mod process;
+mod services;
 mod setup;
 mod sim;
 mod tidy;
@@ -44,6 +45,8 @@ Chores of the dpat workspace.
                                   every protocol on N seeds, on all cores
   cargo xtask bench [--quick] [NAME]...
                                   ours against the peers: target/dpat-bench/report.json
+  cargo xtask services up|down|status|run [--only postgres,nats,redis] [-- CMD]
+                                  real servers: for a while, or around one command
   cargo xtask new-crate NAME      a crate with the files that every crate has
   cargo xtask package [--allow-dirty]
                                   every published crate, packed and built
@@ -114,6 +117,10 @@ fn dispatch(args: &[String]) -> Result<()> {
         }
         "sim" => sim::command_sim(&Workspace::load()?, rest),
         "bench" => bench::command(&Workspace::load()?, rest),
+        "services" => match services::command(&Workspace::load()?, rest)? {
+            0 => Ok(()),
+            code => Err(Error::Ended(code)),
+        },
         "new-crate" => new_crate::command(&Workspace::load()?, rest),
         "package" => {
             let (dirty, names) = flag(rest, "--allow-dirty")?;

@@ -7,18 +7,25 @@
 //! | show that a future may be dropped at every await | [`drop_at_every_await`] |
 //! | count allocations of a closure | [`CountingAllocator`], [`allocations`] |
 //! | show that middleware keeps tower's rules | [`tower::Contract`] (feature `tower`) |
+//! | start real servers, kill, restart and pause them, cut and stall their connections | [`servers`], [`proxy`] (feature `servers`) |
 //! | show `Send + Sync` at compile time | [`assert_send_sync`] and its kin |
 //!
-//! This crate depends on no crate of the family, is not published, and never reads a clock.
+//! This crate depends on no crate of the family, is not published, and reads a clock only to wait for servers.
 
 mod alloc;
 mod cancel;
 mod marker;
-#[cfg(feature = "tower")]
+#[cfg(feature = "servers")]
+pub mod proxy;
+#[cfg(feature = "servers")]
+pub mod servers;
+#[cfg(any(feature = "servers", feature = "tower"))]
 mod sync;
 mod task;
 #[cfg(feature = "tower")]
 pub mod tower;
+#[cfg(feature = "servers")]
+mod wait;
 
 pub use alloc::{Allocated, CountingAllocator, allocated, allocations};
 pub use cancel::{End, drop_at_every_await};
