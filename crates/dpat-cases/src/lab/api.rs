@@ -246,7 +246,8 @@ mod tests {
         for offered in protocols(&registry) {
             let ran = run(&registry, &wanted(json!({"protocol": offered.name}))).expect("it runs");
             assert_eq!(ran.trace.protocol, offered.name);
-            assert_eq!(ran.trace.nodes.len(), offered.nodes_default as usize);
+            // Clients of asynchronous systems have lanes of their own.
+            assert!(ran.trace.nodes.len() >= offered.nodes_default as usize);
             assert!(!ran.trace.events.is_empty());
             assert!(ran.outcome.delivered > 0 && ran.outcome.events > 0);
             let compared = ran.outcome.coverage.last().expect("rows");
