@@ -51,6 +51,18 @@ impl Config {
             config: Self::default(),
         }
     }
+
+    /// Returns what an acknowledged record survives.
+    #[must_use]
+    pub const fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// Returns how large a record or batch may be, in bytes.
+    #[must_use]
+    pub const fn frame_bytes_max(&self) -> u64 {
+        self.frame_bytes_max
+    }
 }
 
 impl Default for Config {

@@ -1,0 +1,148 @@
+//! Receiving, and waiting for messages.
+
+use std::time::Duration;
+
+use dpat_core::Wall;
+
+use super::{Embedded, Line, State, Ticket, Waiting};
+use crate::error::ReceiveError;
+use crate::machine::Record;
+use crate::message::Delivery;
+
+impl Embedded {
+    /// Waits for a message.
+    #[inline]
+    pub(crate) async fn receive_one(&self) -> Result<Delivery, ReceiveError> {
+        if self.journal.is_none() {
+            if let Some(delivery) = self.claim_one()? {
+                return Ok(delivery);
+            }
+        }
+        loop {
+            // A wait of this length ends by itself and begins anew.
+            let mut received = self.receive(1, Duration::MAX).await?;
+            if let Some(delivery) = received.pop() {
+                return Ok(delivery);
+            }
+        }
+    }
+
+    pub(crate) async fn receive(
+        &self,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<Delivery>, ReceiveError> {
+        let max = max.min(self.config.batch_max);
+        let deadline = self.now() + wait;
+        let mut waiting = Waiting::new(self, Line::Receivers);
+        loop {
+            let now = self.now();
+            let (handed_out, ticket) = self.claim(max, now)?;
+            if !handed_out.deliveries.is_empty() {
+                waiting.served = true;
+                drop(waiting);
+                self.commit(ticket).await?;
+                return Ok(handed_out.keep());
+            }
+            if now >= deadline || max == 0 {
+                return Ok(Vec::new());
+            }
+            let visibility = self.config.visibility;
+            let due = self.with(now, |state| state.machine.next_due());
+            let mut look_at = due.unwrap_or(Wall::MAX).min(deadline);
+            if look_at < Wall::MAX {
+                // A lease that is given meanwhile ends no earlier than this.
+                look_at = look_at.min(now + visibility);
+            }
+            let idle = |state: &State| {
+                !state.closed && state.failed.is_none() && !state.machine.has_ready()
+            };
+            if waiting.until(look_at, idle).await {
+                let limit = self.config.waiters_max as u64;
+                return Err(ReceiveError::TooManyWaiters { limit });
+            }
+        }
+    }
+
+    /// Hands out one message, if there is one; in memory.
+    #[inline]
+    fn claim_one(&self) -> Result<Option<Delivery>, ReceiveError> {
+        self.with(self.now(), |state| {
+            open(state)?;
+            Ok(claim(state).and_then(|(_, id)| state.machine.delivery(id)))
+        })
+    }
+
+    fn claim(
+        &self,
+        max: usize,
+        now: Wall,
+    ) -> Result<(HandedOut<'_>, Option<Ticket>), ReceiveError> {
+        let mut handed_out = HandedOut {
+            queue: self,
+            deliveries: Vec::new(),
+        };
+        let ticket = self.with(now, |state| {
+            open(state)?;
+            let mut records = Vec::new();
+            while handed_out.deliveries.len() < max {
+                let Some((record, id)) = claim(state) else {
+                    break;
+                };
+                if self.journal.is_some() {
+                    records.push(record);
+                }
+                handed_out.deliveries.extend(state.machine.delivery(id));
+            }
+            match &self.journal {
+                Some(journal) if !records.is_empty() => Ok(Some(journal.submit(&records)?)),
+                _ => Ok::<_, ReceiveError>(None),
+            }
+        })?;
+        Ok((handed_out, ticket))
+    }
+}
+
+fn open(state: &State) -> Result<(), ReceiveError> {
+    state.check()?;
+    if state.closed {
+        return Err(ReceiveError::Closed);
+    }
+    Ok(())
+}
+
+/// Claims the next message, and returns its record and id.
+#[inline]
+fn claim(state: &mut State) -> Option<(Record, u64)> {
+    let record = state.machine.claim()?;
+    let Record::Claimed { id, .. } = record else {
+        return None;
+    };
+    state.machine.apply(record.clone());
+    Some((record, id))
+}
+
+/// Deliveries on their way out. Dropped before they are kept, they are free at once.
+struct HandedOut<'a> {
+    queue: &'a Embedded,
+    deliveries: Vec<Delivery>,
+}
+
+impl HandedOut<'_> {
+    fn keep(mut self) -> Vec<Delivery> {
+        std::mem::take(&mut self.deliveries)
+    }
+}
+
+impl Drop for HandedOut<'_> {
+    fn drop(&mut self) {
+        if self.deliveries.is_empty() {
+            return;
+        }
+        self.queue.with(self.queue.now(), |state| {
+            for delivery in &self.deliveries {
+                state.machine.give_back(delivery.receipt);
+            }
+        });
+    }
+}

@@ -1,0 +1,143 @@
+//! Sending, and waiting for room.
+
+use dpat_core::Wall;
+
+use super::{Embedded, Line, State, Ticket, Waiting};
+use crate::config::WhenFull;
+use crate::error::SendError;
+use crate::machine::{Plan, Record, Why};
+use crate::message::{Message, MessageId, Sent};
+
+impl Embedded {
+    pub(crate) async fn send(&self, message: Message) -> Result<Sent, SendError> {
+        let (sent, ticket) = self.take_in(message).await?;
+        self.commit(ticket).await?;
+        Ok(sent)
+    }
+
+    pub(crate) async fn send_all(&self, batch: Vec<Message>) -> Vec<Result<Sent, SendError>> {
+        // All are taken in before the first is waited for: they share a sync.
+        let mut taken = Vec::with_capacity(batch.len());
+        for message in batch {
+            taken.push(self.take_in(message).await);
+        }
+        let mut all = Vec::with_capacity(taken.len());
+        for one in taken {
+            all.push(match one {
+                Ok((sent, ticket)) => match self.commit(ticket).await {
+                    Ok(()) => Ok(sent),
+                    Err(error) => Err(error.into()),
+                },
+                Err(error) => Err(error),
+            });
+        }
+        all
+    }
+
+    #[inline]
+    async fn take_in(&self, message: Message) -> Result<(Sent, Option<Ticket>), SendError> {
+        message.check(self.config.message_bytes_max)?;
+        let mut message = Some(message);
+        let refused = match self.try_send(&mut message) {
+            Err(full @ SendError::Full { .. }) if self.config.when_full == WhenFull::Wait => full,
+            other => return other,
+        };
+        self.wait_for_room(message, refused).await
+    }
+
+    async fn wait_for_room(
+        &self,
+        mut message: Option<Message>,
+        mut refused: SendError,
+    ) -> Result<(Sent, Option<Ticket>), SendError> {
+        let mut waiting = Waiting::new(self, Line::Senders);
+        loop {
+            let SendError::Full { field, .. } = refused else {
+                return Err(refused);
+            };
+            // What is larger than the queue never fits, and a deduplication key is no room.
+            let size = message.as_ref().map_or(0, |message| message.parts.size());
+            if size > self.config.bytes_max || field == "dedup_max" {
+                return Err(refused);
+            }
+            let by_bytes = field == "bytes_max";
+            let look_at = self.with(self.now(), |state| {
+                state.senders_differ |= by_bytes;
+                state.machine.next_expiry().unwrap_or(Wall::MAX)
+            });
+            let full = |state: &State| {
+                !state.closed && state.failed.is_none() && !state.machine.has_room(size)
+            };
+            if waiting.until(look_at, full).await {
+                let field = "waiters_max";
+                let limit = self.config.waiters_max as u64;
+                return Err(SendError::Full { field, limit });
+            }
+            match self.try_send(&mut message) {
+                Err(full @ SendError::Full { .. }) => refused = full,
+                Ok(sent) => {
+                    // There may be room for more than one.
+                    waiting.served = !self.with(self.now(), |state| state.machine.has_room(0));
+                    return Ok(sent);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Takes the message, if it can be sent now.
+    #[inline]
+    fn try_send(&self, message: &mut Option<Message>) -> Result<(Sent, Option<Ticket>), SendError> {
+        self.with(self.now(), |state| {
+            state.check()?;
+            if state.closed {
+                return Err(SendError::Closed);
+            }
+            let Some(wanted) = &*message else {
+                return Err(SendError::Closed);
+            };
+            let plan = state.machine.send(wanted)?;
+            let (id, duplicate) = match &plan {
+                Plan::Duplicate(id) => (*id, true),
+                Plan::Take { id, .. } => (*id, false),
+            };
+            let sent = Sent {
+                id: MessageId::new(id.into()),
+                duplicate,
+            };
+            let victims = match plan {
+                Plan::Duplicate(_) => {
+                    // The first one may not be durable yet: the answer waits for it.
+                    let ticket = self.write(state, Record::Noted)?;
+                    state.machine.count_duplicate();
+                    return Ok((sent, ticket));
+                }
+                Plan::Take { victims, .. } => victims,
+            };
+            // On a log that has no room just now, nothing is done and the message is kept.
+            let record = match &self.journal {
+                None => message
+                    .take()
+                    .map(|message| state.machine.sent(id, message)),
+                Some(_) => Some(state.machine.sent(id, wanted.clone())),
+            };
+            let Some(record) = record else {
+                return Err(SendError::Closed);
+            };
+            if victims.is_empty() {
+                return Ok((sent, self.write(state, record)?));
+            }
+            let why = Why::Dropped;
+            let victims = victims.into_iter().map(|id| Record::Removed { id, why });
+            let records: Vec<Record> = victims.chain([record]).collect();
+            let ticket = match &self.journal {
+                None => None,
+                Some(journal) => Some(journal.submit(&records)?),
+            };
+            records
+                .into_iter()
+                .for_each(|record| state.machine.apply(record));
+            Ok((sent, ticket))
+        })
+    }
+}

@@ -1,0 +1,521 @@
+//! The queue alone: (state, now, command) → records, and `apply`, the only writer of what a record says.
+//!
+//! No lock, no clock, no log. What is not in records is of this process only: leases and their ends, and which messages have
+//! come due. After a restart nobody holds a lease.
+
+mod apply;
+mod heap;
+mod read;
+mod record;
+
+#[cfg(test)]
+mod tests;
+
+#[cfg(any(feature = "wal", test))]
+use record::{Buried, Kept};
+pub(crate) use record::{Record, Why};
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dpat_core::Wall;
+
+use crate::config::{Config, Order, WhenFull};
+use crate::error::{ManageError, SendError, SettleError};
+use crate::message::{
+    Delivery, Message, MessageId, Outcome, PRIORITY_MAX, Parts, Receipt, Stats, When, reason,
+};
+use heap::IndexedHeap;
+
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+#[derive(Debug)]
+pub(crate) struct Machine {
+    config: Config,
+    /// The latest time that it was told.
+    clock: Wall,
+    /// The next id, and the next place in the order.
+    next: u64,
+    slots: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    index: HashMap<u64, u32, BuildHasherDefault<Mix>>,
+    /// All messages in the order of their places.
+    all: Ends,
+    bytes: u64,
+    /// What can be handed out, by rank.
+    ready: IndexedHeap<(u64, u64)>,
+    /// What waits for its time, and what is leased, by when that ends.
+    due: IndexedHeap<(Wall, u64)>,
+    leased: u64,
+    /// What is not leased and ends, by when.
+    expiry: IndexedHeap<(Wall, u64)>,
+    /// What is not leased, the one that goes first first; only where messages make room for others.
+    victims: IndexedHeap<(u8, u64)>,
+    lanes: HashMap<Arc<str>, Ends>,
+    dead: BTreeMap<u64, Dead>,
+    dead_bytes: u64,
+    dedup: HashMap<Arc<str>, (u64, Wall)>,
+    dedup_ends: VecDeque<(Wall, Arc<str>)>,
+    paused: bool,
+    counts: Stats,
+    /// How many messages have become ready since this was last asked.
+    made_ready: usize,
+    /// Room was made since this was last asked.
+    made_room: bool,
+    /// What is to be dropped outside of the lock.
+    trash: Vec<Parts>,
+}
+
+/// Ids are numbers of ours in a row: one multiplication spreads them.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+/// The ends of a list through the slots.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    first: u32,
+    last: u32,
+}
+
+impl Ends {
+    const EMPTY: Self = Self {
+        first: NONE,
+        last: NONE,
+    };
+}
+
+/// The neighbours in a list.
+#[derive(Clone, Copy, Debug)]
+struct Links {
+    before: u32,
+    after: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Ready,
+    /// Waits for its time.
+    Due,
+    Leased,
+    /// Waits for the one before it of its key.
+    Behind,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    place: u64,
+    parts: Parts,
+    size: u64,
+    sent_at: Wall,
+    not_before: Wall,
+    expires: Wall,
+    count: u32,
+    base: u32,
+    /// The receipt of this count may settle it: since it was handed out it was neither settled nor given back.
+    held: bool,
+    state: State,
+    reason: Option<Arc<str>>,
+    in_all: Links,
+    in_lane: Links,
+}
+
+#[derive(Debug)]
+struct Dead {
+    parts: Parts,
+    size: u64,
+    reason: Arc<str>,
+    at: Wall,
+    sent_at: Wall,
+    count: u32,
+}
+
+/// What a send leads to.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// It is there already.
+    Duplicate(u64),
+    /// These go, and then it is taken in.
+    Take { victims: Vec<u64>, id: u64 },
+}
+
+impl Machine {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            clock: Wall::MIN,
+            next: 1,
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::default(),
+            all: Ends::EMPTY,
+            bytes: 0,
+            ready: IndexedHeap::new(),
+            due: IndexedHeap::new(),
+            leased: 0,
+            expiry: IndexedHeap::new(),
+            victims: IndexedHeap::new(),
+            lanes: HashMap::new(),
+            dead: BTreeMap::new(),
+            dead_bytes: 0,
+            dedup: HashMap::new(),
+            dedup_ends: VecDeque::new(),
+            paused: false,
+            counts: Stats::default(),
+            made_ready: 0,
+            made_room: false,
+            trash: Vec::new(),
+        }
+    }
+
+    /// Tells the time: what is due becomes ready, leases end, old deduplication keys go.
+    #[inline]
+    pub(crate) fn tick(&mut self, now: Wall) {
+        self.clock = self.clock.max(now);
+        while let Some(((at, _), slot)) = self.due.first() {
+            if at > self.clock {
+                break;
+            }
+            self.come_due(slot);
+        }
+        while let Some((until, key)) = self.dedup_ends.front() {
+            if *until > self.clock {
+                break;
+            }
+            let stale = self.dedup.get(key).is_some_and(|(_, at)| at == until);
+            if stale {
+                self.dedup.remove(key);
+            }
+            self.dedup_ends.pop_front();
+        }
+    }
+
+    /// A message that was not delivered in time, as the record that removes it.
+    #[inline]
+    pub(crate) fn expired(&self) -> Option<Record> {
+        let ((at, _), slot) = self.expiry.first()?;
+        let id = self.entry(slot)?.id;
+        let why = Why::Expired;
+        (at <= self.clock).then_some(Record::Removed { id, why })
+    }
+
+    /// When something may become ready without a command.
+    pub(crate) fn next_due(&self) -> Option<Wall> {
+        self.due.first().map(|((at, _), _)| at)
+    }
+
+    /// When the next message ends that is not delivered by then.
+    pub(crate) fn next_expiry(&self) -> Option<Wall> {
+        self.expiry.first().map(|((at, _), _)| at)
+    }
+
+    /// Decides about a send.
+    pub(crate) fn send(&mut self, message: &Message) -> Result<Plan, SendError> {
+        if let Some(key) = &message.parts.dedup {
+            if let Some((id, _)) = self.dedup.get(key) {
+                return Ok(Plan::Duplicate(*id));
+            }
+            let limit = self.config.dedup_max;
+            if self.dedup.len() as u64 >= limit {
+                let field = "dedup_max";
+                return Err(SendError::Full { field, limit });
+            }
+        }
+        let id = self.next;
+        let victims = match self.full(message.parts.size()) {
+            None => Vec::new(),
+            Some(full) => self.make_room(message.parts.size()).ok_or(full)?,
+        };
+        Ok(Plan::Take { victims, id })
+    }
+
+    /// The record of a message that is taken in.
+    pub(crate) fn sent(&self, id: u64, message: Message) -> Record {
+        let now = self.clock;
+        let not_before = match message.when {
+            When::Now => Wall::MIN,
+            When::After(delay) if delay.is_zero() => Wall::MIN,
+            When::After(delay) => now + delay,
+            When::At(at) if at <= now => Wall::MIN,
+            When::At(at) => at,
+        };
+        let expires = message
+            .ttl
+            .map_or(Wall::MAX, |ttl| not_before.max(now) + ttl);
+        Record::Sent {
+            id,
+            at: now.as_nanos(),
+            not_before: not_before.as_nanos(),
+            expires: expires.as_nanos(),
+            parts: message.parts,
+        }
+    }
+
+    /// Which limit a message of this size would pass.
+    fn full(&self, size: u64) -> Option<SendError> {
+        let full = |field, limit| Some(SendError::Full { field, limit });
+        if self.index.len() as u64 >= self.config.messages_max {
+            return full("messages_max", self.config.messages_max);
+        }
+        if self.bytes.saturating_add(size) > self.config.bytes_max {
+            return full("bytes_max", self.config.bytes_max);
+        }
+        None
+    }
+
+    /// Whether a message of this size would fit.
+    pub(crate) fn has_room(&self, size: u64) -> bool {
+        self.full(size).is_none()
+    }
+
+    /// Finds messages that have to go; none if that is not the policy, or does not help.
+    fn make_room(&mut self, size: u64) -> Option<Vec<u64>> {
+        if self.config.when_full != WhenFull::DropOldest {
+            return None;
+        }
+        let (mut messages, mut bytes) = (self.index.len() as u64, self.bytes);
+        let mut chosen = Vec::new();
+        let fits = loop {
+            let room = bytes.saturating_add(size) <= self.config.bytes_max;
+            if room && messages < self.config.messages_max {
+                break true;
+            }
+            let Some((key, slot)) = self.victims.first() else {
+                break false;
+            };
+            self.victims.remove(slot);
+            messages -= 1;
+            bytes -= self.entry(slot).map_or(0, |entry| entry.size);
+            chosen.push((key, slot));
+        };
+        // They go when their records are applied.
+        for (key, slot) in &chosen {
+            self.victims.insert(*slot, *key);
+        }
+        let ids = chosen
+            .iter()
+            .filter_map(|(_, slot)| Some(self.entry(*slot)?.id));
+        let ids = ids.collect();
+        fits.then_some(ids)
+    }
+
+    /// Decides what is handed out next.
+    #[inline]
+    pub(crate) fn claim(&self) -> Option<Record> {
+        if self.paused {
+            return None;
+        }
+        let (_, slot) = self.ready.first()?;
+        let entry = self.entry(slot)?;
+        Some(Record::Claimed {
+            id: entry.id,
+            count: entry.count.saturating_add(1),
+            until: (self.clock + self.config.visibility).as_nanos(),
+        })
+    }
+
+    /// What is handed out, once its claim is applied.
+    #[inline]
+    pub(crate) fn delivery(&self, id: u64) -> Option<Delivery> {
+        let entry = self.by_id(id)?;
+        Some(Delivery {
+            parts: entry.parts.clone(),
+            receipt: Receipt::new(MessageId::new(id.into()), entry.count.into()),
+            count: entry.count,
+            attempt: entry.count - entry.base,
+            sent_at: entry.sent_at,
+            lease: self.config.visibility,
+        })
+    }
+
+    /// Decides about a settlement.
+    #[inline]
+    pub(crate) fn settle(
+        &self,
+        receipt: Receipt,
+        outcome: &Outcome,
+    ) -> Result<Record, SettleError> {
+        let entry = self.held(receipt)?;
+        let id = entry.id;
+        Ok(match outcome {
+            Outcome::Done => Record::Done { id },
+            Outcome::Retry {
+                delay,
+                reason: text,
+            } => {
+                let not_before = match delay.is_zero() {
+                    true => Wall::MIN,
+                    false => self.clock + *delay,
+                };
+                Record::Retried {
+                    id,
+                    not_before: not_before.as_nanos(),
+                    reason: (!text.is_empty()).then(|| reason(text)),
+                }
+            }
+            Outcome::Reject { reason: text } => {
+                let full = |field, limit| Err(SettleError::DeadLettersFull { field, limit });
+                let config = &self.config;
+                if self.dead.len() as u64 >= config.dead_max {
+                    return full("dead_max", config.dead_max);
+                }
+                if self.dead_bytes.saturating_add(entry.size) > config.dead_bytes_max {
+                    return full("dead_bytes_max", config.dead_bytes_max);
+                }
+                Record::Rejected {
+                    id,
+                    at: self.clock.as_nanos(),
+                    reason: reason(text),
+                }
+            }
+        })
+    }
+
+    /// Makes a lease end so long from now. Of this process only: no record.
+    pub(crate) fn extend(&mut self, receipt: Receipt, by: Duration) -> Result<(), SettleError> {
+        let id = self.held(receipt)?.id;
+        let until = self.clock + by;
+        self.lease(id, until);
+        Ok(())
+    }
+
+    /// Takes a lease back from one who never got the message. Of this process only: no record.
+    pub(crate) fn give_back(&mut self, receipt: Receipt) {
+        if let Ok(entry) = self.held(receipt) {
+            let id = entry.id;
+            if let Some(slot) = self.index.get(&id).copied() {
+                self.free_lease(slot);
+            }
+        }
+    }
+
+    /// Decides about the replay of a dead letter; none if there is no such.
+    pub(crate) fn replay(&self, id: MessageId) -> Result<Option<Record>, ManageError> {
+        let Some((id, dead)) = self.dead_by_id(id) else {
+            return Ok(None);
+        };
+        if let Some(SendError::Full { field, limit }) = self.full(dead.size) {
+            return Err(ManageError::Full { field, limit });
+        }
+        let place = self.next;
+        Ok(Some(Record::Replayed { id, place }))
+    }
+
+    /// Decides about the removal of a dead letter; none if there is no such.
+    pub(crate) fn discard(&self, id: MessageId) -> Option<Record> {
+        let (id, _) = self.dead_by_id(id)?;
+        Some(Record::Discarded { id })
+    }
+
+    /// The messages that a purge removes: those that are not out, at most so many.
+    pub(crate) fn purge(&self, max: usize) -> Vec<Record> {
+        let why = Why::Purged;
+        let free = self.entries().filter(|entry| entry.state != State::Leased);
+        let free = free.take(max);
+        free.map(|entry| Record::Removed { id: entry.id, why })
+            .collect()
+    }
+
+    /// How many messages have become ready since this was last asked; none while delivery is stopped.
+    #[inline]
+    pub(crate) fn take_made_ready(&mut self) -> usize {
+        let made = std::mem::take(&mut self.made_ready);
+        if self.paused { 0 } else { made }
+    }
+
+    /// Whether room was made since this was last asked.
+    #[inline]
+    pub(crate) fn take_made_room(&mut self) -> bool {
+        std::mem::take(&mut self.made_room)
+    }
+
+    /// What is to be dropped outside of the lock.
+    #[inline]
+    pub(crate) fn take_trash(&mut self) -> Trash {
+        if self.trash.len() > 1 {
+            return Trash::Many(std::mem::take(&mut self.trash));
+        }
+        Trash::One(self.trash.pop())
+    }
+
+    #[inline]
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.paused && self.ready.first().is_some()
+    }
+
+    pub(crate) const fn leased(&self) -> u64 {
+        self.leased
+    }
+
+    #[inline]
+    fn held(&self, receipt: Receipt) -> Result<&Entry, SettleError> {
+        let id = u64::try_from(receipt.id().get()).ok();
+        let entry = id.and_then(|id| self.by_id(id));
+        entry
+            .filter(|entry| entry.held && u128::from(entry.count) == receipt.token())
+            .ok_or(SettleError::Stale)
+    }
+
+    #[inline]
+    fn by_id(&self, id: u64) -> Option<&Entry> {
+        self.entry(*self.index.get(&id)?)
+    }
+
+    fn dead_by_id(&self, id: MessageId) -> Option<(u64, &Dead)> {
+        let id = u64::try_from(id.get()).ok()?;
+        Some((id, self.dead.get(&id)?))
+    }
+
+    #[inline]
+    fn entry(&self, slot: u32) -> Option<&Entry> {
+        self.slots.get(slot as usize)?.as_ref()
+    }
+
+    #[inline]
+    fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    /// The place of a message among those that are ready: the lowest comes first.
+    fn rank(&self, entry: &Entry) -> (u64, u64) {
+        let below = u64::from(PRIORITY_MAX.saturating_sub(entry.parts.priority));
+        let rank = match self.config.order {
+            Order::Strict => below,
+            Order::Aged(step) => {
+                // To gain one priority a step is to have come a step earlier.
+                let from = entry.sent_at.max(entry.not_before);
+                let steps = u32::try_from(below).unwrap_or(0);
+                (from + step.saturating_mul(steps)).as_nanos()
+            }
+        };
+        (rank, entry.place)
+    }
+}
+
+/// What was taken out, to be dropped.
+#[derive(Debug)]
+#[must_use]
+#[allow(dead_code, reason = "held to be dropped")]
+pub(crate) enum Trash {
+    One(Option<Parts>),
+    Many(Vec<Parts>),
+}

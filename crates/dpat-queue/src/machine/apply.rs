@@ -1,0 +1,435 @@
+//! Applying records: live and at recovery, the same.
+
+use std::sync::Arc;
+
+use dpat_core::Wall;
+
+use super::{Dead, Ends, Entry, Links, Machine, NONE, Record, State, Why};
+use crate::config::WhenFull;
+use crate::message::Parts;
+
+impl Machine {
+    /// Does what a record says. Total: a record about a message that is not there does nothing.
+    #[inline]
+    pub(crate) fn apply(&mut self, record: Record) {
+        match record {
+            Record::Sent {
+                id,
+                at,
+                not_before,
+                expires,
+                parts,
+            } => self.apply_sent(id, at, not_before, expires, parts),
+            Record::Claimed { id, count, until } => self.apply_claimed(id, count, until),
+            Record::Done { id } => {
+                if let Some(parts) = self.take(id) {
+                    self.counts.done += 1;
+                    self.trash.push(parts);
+                }
+            }
+            Record::Retried {
+                id,
+                not_before,
+                reason,
+            } => self.apply_retried(id, not_before, reason),
+            Record::Rejected { id, at, reason } => self.apply_rejected(id, at, reason),
+            Record::Removed { id, why } => {
+                if let Some(parts) = self.take(id) {
+                    self.trash.push(parts);
+                    match why {
+                        Why::Expired => self.counts.expired += 1,
+                        Why::Dropped => self.counts.dropped += 1,
+                        Why::Purged => self.counts.purged += 1,
+                    }
+                }
+            }
+            Record::Replayed { id, place } => self.apply_replayed(id, place),
+            Record::Discarded { id } => {
+                if let Some(dead) = self.unbury(id) {
+                    self.trash.push(dead.parts);
+                }
+            }
+            Record::Paused { paused } => {
+                self.paused = paused;
+                if !paused {
+                    self.made_ready += self.ready.len();
+                }
+            }
+            Record::Noted => {}
+            Record::Next { next } => self.next = self.next.max(next),
+            Record::Kept(kept) => self.insert(Entry {
+                id: kept.id,
+                place: kept.place,
+                size: kept.parts.size(),
+                parts: kept.parts,
+                sent_at: Wall::from_nanos(kept.at),
+                not_before: Wall::from_nanos(kept.not_before),
+                expires: Wall::from_nanos(kept.expires),
+                count: kept.count,
+                base: kept.base.min(kept.count),
+                reason: kept.reason,
+                ..Entry::NEW
+            }),
+            Record::Buried(buried) => {
+                let dead = Dead {
+                    size: buried.parts.size(),
+                    parts: buried.parts,
+                    reason: buried.reason,
+                    at: Wall::from_nanos(buried.at),
+                    sent_at: Wall::from_nanos(buried.sent_at),
+                    count: buried.count,
+                };
+                self.bury(buried.id, dead);
+            }
+            Record::Remembered { key, id, until } => {
+                self.remember(key, id, Wall::from_nanos(until));
+            }
+        }
+    }
+
+    /// After all records of an earlier process: nobody holds a lease.
+    #[cfg(any(feature = "wal", test))]
+    pub(crate) fn recovered(&mut self) {
+        for slot in 0..self.slots.len() {
+            if let Ok(slot) = u32::try_from(slot) {
+                self.free_lease(slot);
+            }
+        }
+        self.counts = crate::message::Stats::default();
+    }
+
+    #[inline]
+    fn apply_sent(&mut self, id: u64, at: u64, not_before: u64, expires: u64, parts: Parts) {
+        let sent_at = Wall::from_nanos(at);
+        if let Some(key) = &parts.dedup {
+            let until = sent_at + self.config.dedup_window;
+            self.remember(Arc::clone(key), id, until);
+        }
+        self.counts.sent += 1;
+        self.insert(Entry {
+            id,
+            place: id,
+            size: parts.size(),
+            parts,
+            sent_at,
+            not_before: Wall::from_nanos(not_before),
+            expires: Wall::from_nanos(expires),
+            ..Entry::NEW
+        });
+    }
+
+    #[inline]
+    fn apply_claimed(&mut self, id: u64, count: u32, until: u64) {
+        let Some(slot) = self.index.get(&id).copied() else {
+            return;
+        };
+        let Some(entry) = self.entry_mut(slot) else {
+            return;
+        };
+        entry.count = count;
+        entry.held = true;
+        self.counts.delivered += 1;
+        self.counts.redelivered += u64::from(count > 1);
+        self.lease(id, Wall::from_nanos(until));
+    }
+
+    fn apply_retried(&mut self, id: u64, not_before: u64, reason: Option<Arc<str>>) {
+        let Some(slot) = self.index.get(&id).copied() else {
+            return;
+        };
+        self.unschedule(slot);
+        let Some(entry) = self.entry_mut(slot) else {
+            return;
+        };
+        entry.held = false;
+        entry.not_before = Wall::from_nanos(not_before);
+        entry.reason = reason.or_else(|| entry.reason.take());
+        self.counts.retried += 1;
+        self.rest(slot);
+        self.schedule(slot);
+    }
+
+    fn apply_rejected(&mut self, id: u64, at: u64, reason: Arc<str>) {
+        let Some(entry) = self.take_entry(id) else {
+            return;
+        };
+        self.counts.rejected += 1;
+        let dead = Dead {
+            parts: entry.parts,
+            size: entry.size,
+            reason,
+            at: Wall::from_nanos(at),
+            sent_at: entry.sent_at,
+            count: entry.count,
+        };
+        self.bury(id, dead);
+    }
+
+    fn apply_replayed(&mut self, id: u64, place: u64) {
+        let Some(dead) = self.unbury(id) else {
+            return;
+        };
+        self.insert(Entry {
+            id,
+            place,
+            parts: dead.parts,
+            size: dead.size,
+            sent_at: dead.sent_at,
+            count: dead.count,
+            base: dead.count,
+            reason: Some(dead.reason),
+            ..Entry::NEW
+        });
+    }
+
+    fn bury(&mut self, id: u64, dead: Dead) {
+        self.dead_bytes += dead.size;
+        self.next = self.next.max(id + 1);
+        self.dead.insert(id, dead);
+    }
+
+    fn unbury(&mut self, id: u64) -> Option<Dead> {
+        let dead = self.dead.remove(&id)?;
+        self.dead_bytes -= dead.size;
+        Some(dead)
+    }
+
+    fn remember(&mut self, key: Arc<str>, id: u64, until: Wall) {
+        self.dedup.insert(Arc::clone(&key), (id, until));
+        self.dedup_ends.push_back((until, key));
+    }
+
+    /// Adds a message at the end of all, and of its key.
+    #[inline]
+    fn insert(&mut self, entry: Entry) {
+        if self.index.contains_key(&entry.id) {
+            return;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            // One for each message; their number is limited far below.
+            u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
+        });
+        if slot == NONE {
+            return;
+        }
+        self.next = self.next.max(entry.id + 1).max(entry.place + 1);
+        self.bytes += entry.size;
+        self.index.insert(entry.id, slot);
+        let key = entry.parts.key.clone();
+        self.slots[slot as usize] = Some(entry);
+        let mut all = self.all;
+        self.link(&mut all, slot, |entry| &mut entry.in_all);
+        self.all = all;
+        if let Some(key) = key {
+            let mut lane = self.lanes.get(&key).copied().unwrap_or(Ends::EMPTY);
+            self.link(&mut lane, slot, |entry| &mut entry.in_lane);
+            self.lanes.insert(key, lane);
+        }
+        self.rest(slot);
+        self.schedule(slot);
+    }
+
+    fn take(&mut self, id: u64) -> Option<Parts> {
+        self.take_entry(id).map(|entry| entry.parts)
+    }
+
+    /// Takes a message out; the next one of its key comes to the front.
+    #[inline]
+    fn take_entry(&mut self, id: u64) -> Option<Entry> {
+        let slot = self.index.remove(&id)?;
+        self.unschedule(slot);
+        self.expiry.remove(slot);
+        self.victims.remove(slot);
+        let mut all = self.all;
+        self.unlink(&mut all, slot, |entry| &mut entry.in_all);
+        self.all = all;
+        let key = self.entry(slot).and_then(|entry| entry.parts.key.clone());
+        let mut next = None;
+        if let Some(key) = key {
+            if let Some(mut lane) = self.lanes.get(&key).copied() {
+                let was_first = lane.first == slot;
+                self.unlink(&mut lane, slot, |entry| &mut entry.in_lane);
+                if lane.first == NONE {
+                    self.lanes.remove(&key);
+                } else {
+                    next = was_first.then_some(lane.first);
+                    self.lanes.insert(key, lane);
+                }
+            }
+        }
+        let entry = self.slots[slot as usize].take()?;
+        self.free.push(slot);
+        self.bytes -= entry.size;
+        self.made_room = true;
+        if let Some(next) = next {
+            self.schedule(next);
+        }
+        Some(entry)
+    }
+
+    /// Puts a message that is not leased where it belongs: ready, waiting for its time, or behind another.
+    #[inline]
+    fn schedule(&mut self, slot: u32) {
+        let clock = self.clock;
+        let Some(entry) = self.entry(slot) else {
+            return;
+        };
+        let first = entry.in_lane.before == NONE;
+        let (state, place, not_before) = match () {
+            () if !first => (State::Behind, entry.place, Wall::MIN),
+            () if entry.not_before > clock => (State::Due, entry.place, entry.not_before),
+            () => (State::Ready, entry.place, Wall::MIN),
+        };
+        match state {
+            State::Due => self.due.insert(slot, (not_before, place)),
+            State::Ready => {
+                let rank = self.rank(entry);
+                self.ready.insert(slot, rank);
+                self.made_ready += 1;
+            }
+            State::Behind | State::Leased => {}
+        }
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.state = state;
+        }
+    }
+
+    #[inline]
+    fn unschedule(&mut self, slot: u32) {
+        match self.entry(slot).map(|entry| entry.state) {
+            Some(State::Ready) => drop(self.ready.remove(slot)),
+            Some(State::Due) => drop(self.due.remove(slot)),
+            Some(State::Leased) => {
+                self.due.remove(slot);
+                self.leased -= 1;
+            }
+            Some(State::Behind) | None => {}
+        }
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.state = State::Behind;
+        }
+    }
+
+    /// What is not leased may end, and may have to make room.
+    #[inline]
+    fn rest(&mut self, slot: u32) {
+        let Some(entry) = self.entry(slot) else {
+            return;
+        };
+        let (expires, place) = (entry.expires, entry.place);
+        let priority = entry.parts.priority;
+        if expires < Wall::MAX {
+            self.expiry.insert(slot, (expires, place));
+        }
+        if self.config.when_full == WhenFull::DropOldest {
+            self.victims.insert(slot, (priority, place));
+        }
+    }
+
+    /// Leases a message until then.
+    #[inline]
+    pub(super) fn lease(&mut self, id: u64, until: Wall) {
+        let Some(slot) = self.index.get(&id).copied() else {
+            return;
+        };
+        self.unschedule(slot);
+        self.expiry.remove(slot);
+        self.victims.remove(slot);
+        let Some(entry) = self.entry_mut(slot) else {
+            return;
+        };
+        entry.state = State::Leased;
+        let place = entry.place;
+        self.due.insert(slot, (until, place));
+        self.leased += 1;
+    }
+
+    /// Ends a lease, and with it the say of its receipt.
+    pub(super) fn free_lease(&mut self, slot: u32) {
+        let Some(entry) = self.entry_mut(slot) else {
+            return;
+        };
+        entry.held = false;
+        if entry.state == State::Leased {
+            self.unschedule(slot);
+            self.rest(slot);
+            self.schedule(slot);
+        }
+    }
+
+    /// The time of a message has come, or its lease has ended. Its receipt keeps its say until it is handed out again.
+    pub(super) fn come_due(&mut self, slot: u32) {
+        if self.entry(slot).map(|entry| entry.state) == Some(State::Leased) {
+            self.counts.lapsed += 1;
+            self.unschedule(slot);
+            self.rest(slot);
+        } else {
+            self.unschedule(slot);
+        }
+        self.schedule(slot);
+    }
+
+    #[inline]
+    fn link(&mut self, ends: &mut Ends, slot: u32, links: fn(&mut Entry) -> &mut Links) {
+        let before = ends.last;
+        ends.last = slot;
+        match self.entry_mut(before) {
+            Some(last) => links(last).after = slot,
+            None => ends.first = slot,
+        }
+        if let Some(entry) = self.entry_mut(slot) {
+            *links(entry) = Links {
+                before,
+                after: NONE,
+            };
+        }
+    }
+
+    #[inline]
+    fn unlink(&mut self, ends: &mut Ends, slot: u32, links: fn(&mut Entry) -> &mut Links) {
+        let Some(Links { before, after }) = self.entry_mut(slot).map(|entry| *links(entry)) else {
+            return;
+        };
+        match self.entry_mut(before) {
+            Some(entry) => links(entry).after = after,
+            None => ends.first = after,
+        }
+        match self.entry_mut(after) {
+            Some(entry) => links(entry).before = before,
+            None => ends.last = before,
+        }
+    }
+}
+
+impl Entry {
+    /// A message that was never handed out; the rest is filled in.
+    const NEW: Self = Self {
+        id: 0,
+        place: 0,
+        parts: Parts {
+            payload: bytes::Bytes::new(),
+            headers: None,
+            key: None,
+            dedup: None,
+            priority: 0,
+        },
+        size: 0,
+        sent_at: Wall::MIN,
+        not_before: Wall::MIN,
+        expires: Wall::MAX,
+        count: 0,
+        base: 0,
+        held: false,
+        state: State::Behind,
+        reason: None,
+        in_all: Links {
+            before: NONE,
+            after: NONE,
+        },
+        in_lane: Links {
+            before: NONE,
+            after: NONE,
+        },
+    };
+}

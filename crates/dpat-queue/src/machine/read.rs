@@ -1,0 +1,149 @@
+//! Looking at a queue without changing it.
+
+#[cfg(any(feature = "wal", test))]
+use super::{Buried, Kept, Record};
+use super::{Entry, Machine, NONE, State};
+use crate::message::{DeadLetter, Message, MessageId, Parts, Peeked, Stats, When};
+
+impl Machine {
+    /// All messages in the order of their places.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries_from(self.all.first)
+    }
+
+    fn entries_from(&self, slot: u32) -> impl Iterator<Item = &Entry> {
+        let mut slot = slot;
+        std::iter::from_fn(move || {
+            if slot == NONE {
+                return None;
+            }
+            let entry = self.entry(slot)?;
+            slot = entry.in_all.after;
+            Some(entry)
+        })
+    }
+
+    pub(crate) fn peek(&self, after: Option<MessageId>, max: usize) -> Vec<Peeked> {
+        let slot = after
+            .and_then(|id| u64::try_from(id.get()).ok())
+            .and_then(|id| self.index.get(&id).copied());
+        let known = slot.and_then(|slot| self.entry(slot));
+        // One that is gone meanwhile had its place by its id, unless it was replayed.
+        let (from, behind) = match (known, after) {
+            (Some(entry), _) => (entry.in_all.after, None),
+            (None, after) => (self.all.first, after),
+        };
+        self.entries_from(from)
+            .filter(|entry| behind.is_none_or(|id| u128::from(entry.place) > id.get()))
+            .take(max)
+            .map(|entry| Peeked {
+                id: MessageId::new(entry.id.into()),
+                message: message(&entry.parts),
+                sent_at: entry.sent_at,
+                count: entry.count,
+                leased: entry.state == State::Leased,
+                reason: entry.reason.clone(),
+            })
+            .collect()
+    }
+
+    pub(crate) fn dead(&self, after: Option<MessageId>, max: usize) -> Vec<DeadLetter> {
+        let from = match after.map(|id| u64::try_from(id.get())) {
+            None => 0,
+            Some(Ok(id)) => id.saturating_add(1),
+            Some(Err(_)) => u64::MAX,
+        };
+        let letters = self.dead.range(from..).take(max);
+        letters
+            .map(|(id, dead)| DeadLetter {
+                id: MessageId::new((*id).into()),
+                message: message(&dead.parts),
+                reason: dead.reason.clone(),
+                at: dead.at,
+                sent_at: dead.sent_at,
+                count: dead.count,
+            })
+            .collect()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let oldest = self.entries().next();
+        let all = self.index.len() as u64;
+        let ready = self.ready.len() as u64;
+        Stats {
+            ready,
+            waiting: all - ready - self.leased,
+            leased: self.leased,
+            dead: self.dead.len() as u64,
+            bytes: self.bytes,
+            oldest_ns: oldest.map(|entry| {
+                let age = self.clock.since(entry.sent_at).as_nanos();
+                u64::try_from(age).unwrap_or(u64::MAX)
+            }),
+            paused: self.paused,
+            ..self.counts
+        }
+    }
+
+    pub(crate) fn count_duplicate(&mut self) {
+        self.counts.duplicates += 1;
+    }
+
+    /// Returns how many records an image would have.
+    #[cfg(feature = "wal")]
+    pub(crate) fn image_len(&self) -> u64 {
+        (self.index.len() + self.dead.len() + self.dedup.len()) as u64
+    }
+
+    /// The whole state as records, for a snapshot.
+    #[cfg(any(feature = "wal", test))]
+    pub(crate) fn image(&self) -> Vec<Record> {
+        let mut image = vec![
+            Record::Next { next: self.next },
+            Record::Paused {
+                paused: self.paused,
+            },
+        ];
+        image.extend(self.entries().map(|entry| {
+            Record::Kept(Box::new(Kept {
+                id: entry.id,
+                place: entry.place,
+                at: entry.sent_at.as_nanos(),
+                not_before: entry.not_before.as_nanos(),
+                expires: entry.expires.as_nanos(),
+                count: entry.count,
+                base: entry.base,
+                reason: entry.reason.clone(),
+                parts: entry.parts.clone(),
+            }))
+        }));
+        image.extend(self.dead.iter().map(|(id, dead)| {
+            Record::Buried(Box::new(Buried {
+                id: *id,
+                at: dead.at.as_nanos(),
+                sent_at: dead.sent_at.as_nanos(),
+                count: dead.count,
+                reason: dead.reason.clone(),
+                parts: dead.parts.clone(),
+            }))
+        }));
+        let known = self.dedup_ends.iter().filter_map(|(until, key)| {
+            let (id, at) = self.dedup.get(key)?;
+            (at == until).then(|| Record::Remembered {
+                key: key.clone(),
+                id: *id,
+                until: until.as_nanos(),
+            })
+        });
+        image.extend(known);
+        image
+    }
+}
+
+fn message(parts: &Parts) -> Message {
+    Message {
+        parts: parts.clone(),
+        when: When::Now,
+        ttl: None,
+    }
+}

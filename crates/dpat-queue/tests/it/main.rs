@@ -1,0 +1,16 @@
+//! What dpat-queue promises, seen from outside.
+
+// Clippy's exception for tests does not reach their helpers; some tests need a lock.
+#![allow(clippy::unwrap_used, clippy::disallowed_types)]
+
+mod alloc;
+mod cancel;
+mod memory;
+mod pitfalls;
+#[cfg(feature = "wal")]
+mod wal;
+mod worker;
+mod world;
+
+#[global_allocator]
+static ALLOCATOR: dpat_testkit::CountingAllocator = dpat_testkit::CountingAllocator;
