@@ -65,7 +65,8 @@ lab.draw = (() => {
         spacer.style.width = `${GUTTER + 8 + lanes * this.lane}px`;
       }
       this.overview = null;
-      this.redraw();
+      // A canvas of another size is empty: painted in the same frame, it does not flicker.
+      this.paint();
     }
 
     redraw() {

@@ -45,6 +45,9 @@ lab.model = (() => {
       this.mutant = raw.mutant ?? null;
       this.seed = String(raw.seed);
       this.nodes = raw.nodes;
+      // Lanes after the nodes of the script are clients, which no fault strikes.
+      const scripted = raw.script?.nodes ?? raw.nodes;
+      this.faulty = Array.isArray(scripted) ? scripted.length : scripted;
       this.events = raw.events;
       this.states = raw.states ?? [];
       this.shades = raw.shades ?? [];

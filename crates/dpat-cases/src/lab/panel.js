@@ -91,7 +91,7 @@ lab.panel = (() => {
     }
     const actions = make('div', { class: 'actions' },
       make('button', { id: 'event-cone', onclick: () => acts.cone(pos), title: 'Show only what may have led here (o)' }, 'Cone'));
-    if (acts.live && it.node !== null) {
+    if (acts.live && it.node !== null && it.node < trace.faulty) {
       for (const what of ['crash', 'isolate', 'pause']) {
         actions.append(make('button', {
           'data-inject': what, onclick: () => acts.inject(what, it),
