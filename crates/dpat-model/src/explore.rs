@@ -43,7 +43,6 @@
 //!     .assert_properties();
 //! ```
 
-use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -124,13 +123,19 @@ pub enum Event<M, T> {
 #[derive(Clone, Debug)]
 pub struct World<P: Process> {
     slots: Vec<Arc<Slot<P>>>,
-    /// What is under way between a life and a node, in order of sending or of value.
-    network: BTreeMap<(Peer, NodeIx), Vec<P::Msg>>,
+    /// What is under way, by sender and receiver, and between those in order of sending or of value. Flat, since a
+    /// world is copied for every event.
+    network: Vec<Message<P::Msg>>,
+    /// Digest of it.
+    under_way: u64,
     asked: Vec<bool>,
     answers: Vec<(ReqId, Answer<P::Rep>)>,
     crashes: u32,
     breach: Option<Breach>,
 }
+
+/// From which life, to which node, and what.
+type Message<M> = (Peer, NodeIx, M);
 
 #[derive(Clone, Debug)]
 struct Slot<P: Process> {
@@ -154,8 +159,8 @@ impl<P: Process> World<P> {
 
     /// Returns the messages that are under way: from which life to which node, in this order.
     pub fn under_way(&self) -> impl Iterator<Item = (Peer, NodeIx, &P::Msg)> {
-        let links = self.network.iter();
-        links.flat_map(|((from, to), messages)| messages.iter().map(|msg| (*from, *to, msg)))
+        let messages = self.network.iter();
+        messages.map(|(from, to, msg)| (*from, *to, msg))
     }
 
     /// Returns the answers that callers have, in the order in which they left. The id is the index of the request.
@@ -176,7 +181,7 @@ impl<P: Explorable> Hash for World<P> {
         for slot in &self.slots {
             state.write_u64(slot.digest);
         }
-        (&self.network, &self.asked, &self.answers, self.crashes).hash(state);
+        (self.under_way, &self.asked, &self.answers, self.crashes).hash(state);
         self.breach.is_some().hash(state);
     }
 }
@@ -372,27 +377,31 @@ impl<P: Explorable> Explore<P> {
     }
 
     fn carry_out(&self, world: &mut World<P>, at: NodeIx, out: Vec<Output<P>>) {
-        let World {
-            slots,
-            network,
-            answers,
-            ..
-        } = world;
-        let slot = Arc::make_mut(&mut slots[at.index()]);
+        let slot = Arc::make_mut(&mut world.slots[at.index()]);
+        let mut has_sent = false;
         for output in out {
             match slot.log.take(output) {
                 Some(Output::Send { to, msg, .. }) if to.index() < self.configs.len() => {
-                    let under_way = network.entry((slot.node.me(), to)).or_default();
+                    let (network, from) = (&mut world.network, slot.node.me());
+                    let link = (from, to);
+                    let of = |message: &Message<P::Msg>| (message.0, message.1);
                     let place = match self.network {
-                        Network::Ordered => Some(under_way.len()),
-                        Network::Unordered => Some(under_way.partition_point(|m| *m < msg)),
-                        Network::Duplicating => under_way.binary_search(&msg).err(),
+                        Network::Ordered => Ok(network.partition_point(|one| of(one) <= link)),
+                        Network::Unordered => {
+                            Ok(network.partition_point(|one| (of(one), &one.2) < (link, &msg)))
+                        }
+                        Network::Duplicating => {
+                            let found = network
+                                .binary_search_by(|one| (of(one), &one.2).cmp(&(link, &msg)));
+                            found.map_or_else(Ok, Err)
+                        }
                     };
-                    if let Some(place) = place {
-                        under_way.insert(place, msg);
+                    if let Ok(place) = place {
+                        network.insert(place, (from, to, msg));
+                        has_sent = true;
                     }
                 }
-                Some(Output::Reply { id, answer }) => answers.push((id, answer)),
+                Some(Output::Reply { id, answer }) => world.answers.push((id, answer)),
                 Some(Output::Work { token, work, .. }) => slot.works.push((token, work)),
                 _ => {} // timers are in the node, records in the log
             }
@@ -402,6 +411,9 @@ impl<P: Explorable> Explore<P> {
         slot.works.hash(&mut digest);
         slot.log.durable().hash(&mut digest);
         slot.digest = digest.finish();
+        if has_sent {
+            world.note_network();
+        }
     }
 
     /// Lists what can happen.
@@ -413,15 +425,19 @@ impl<P: Explorable> Explore<P> {
                 .filter(|(_, asked)| !**asked)
                 .map(|(index, _)| Event::Request(index)),
         );
-        for ((from, to), messages) in &world.network {
-            for (index, msg) in messages.iter().enumerate() {
-                if index > 0 && (self.network == Network::Ordered || messages[index - 1] == *msg) {
-                    continue;
-                }
-                events.push(Event::Deliver(*from, *to, msg.clone()));
-                if self.lossy {
-                    events.push(Event::Lose(*from, *to, msg.clone()));
-                }
+        for (index, message) in world.network.iter().enumerate() {
+            let before = index.checked_sub(1).map(|before| &world.network[before]);
+            let (from, to, msg) = message;
+            let hidden = before.is_some_and(|(sender, receiver, other)| {
+                let same_link = (sender, receiver) == (from, to);
+                same_link && (self.network == Network::Ordered || other == msg)
+            });
+            if hidden {
+                continue;
+            }
+            events.push(Event::Deliver(*from, *to, msg.clone()));
+            if self.lossy {
+                events.push(Event::Lose(*from, *to, msg.clone()));
             }
         }
         for slot in &world.slots {
@@ -447,17 +463,24 @@ impl<P: Explorable> Explore<P> {
 }
 
 impl<P: Process> World<P> {
+    fn note_network(&mut self)
+    where
+        P::Msg: Hash,
+    {
+        self.under_way = match &self.network[..] {
+            [] => 0,
+            messages => Digest::of(messages),
+        };
+    }
+
     fn remove(&mut self, from: Peer, to: NodeIx, msg: &P::Msg)
     where
-        P::Msg: PartialEq,
+        P::Msg: Hash + PartialEq,
     {
-        if let Some(under_way) = self.network.get_mut(&(from, to)) {
-            if let Some(index) = under_way.iter().position(|other| other == msg) {
-                under_way.remove(index);
-            }
-            if under_way.is_empty() {
-                self.network.remove(&(from, to));
-            }
+        let is = |one: &Message<P::Msg>| one.0 == from && one.1 == to && one.2 == *msg;
+        if let Some(index) = self.network.iter().position(is) {
+            self.network.remove(index);
+            self.note_network();
         }
     }
 }
@@ -475,7 +498,8 @@ impl<P: Explorable> Model for Explore<P> {
             slots: peers
                 .map(|me| Arc::new(self.boot(me, MemLog::default())))
                 .collect(),
-            network: BTreeMap::new(),
+            network: Vec::new(),
+            under_way: 0,
             asked: vec![false; self.requests.len()],
             answers: Vec::new(),
             crashes: 0,

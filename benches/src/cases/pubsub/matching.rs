@@ -1,7 +1,5 @@
 //! Who subscribes to a subject.
 
-
-
 use crate::harness::{Case, Contender};
 use dpat_pubsub::{Filter, Subject, SubjectTrie};
 use std::sync::Arc;
@@ -74,7 +72,9 @@ fn scan(count: usize) -> Contender {
     let mut at = 0;
     Contender::single("dpat-pubsub@linear-scan", move || {
         at = (at + 1) % SUBJECTS;
-        let matching = list.iter().filter(|(filter, _)| filter.matches(&subjects[at]));
+        let matching = list
+            .iter()
+            .filter(|(filter, _)| filter.matches(&subjects[at]));
         let found: Vec<_> = matching.map(|(_, value)| Arc::clone(value)).collect();
         found.len()
     })

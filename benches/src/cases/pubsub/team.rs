@@ -43,7 +43,9 @@ struct Progress(Arc<Vec<AtomicU64>>);
 
 impl Progress {
     fn new(subscribers: usize) -> Self {
-        Self(Arc::new((0..subscribers).map(|_| AtomicU64::new(0)).collect()))
+        Self(Arc::new(
+            (0..subscribers).map(|_| AtomicU64::new(0)).collect(),
+        ))
     }
 
     fn slowest(&self) -> u64 {
@@ -107,20 +109,25 @@ fn ours(publishers: u64, subscribers: usize, overflow: Overflow) -> Contender {
             }));
         });
         let receive: Work = Box::new(move || {
-            block_on(subscriptions.into_iter().enumerate().map(|(at, mut subscription)| {
-                let progress = progress.clone();
-                async move {
-                    for number in 1..=total {
-                        match subscription.recv().await {
-                            Ok(Delivery::Message(_)) => {}
-                            other => panic!("{other:?}"),
+            block_on(
+                subscriptions
+                    .into_iter()
+                    .enumerate()
+                    .map(|(at, mut subscription)| {
+                        let progress = progress.clone();
+                        async move {
+                            for number in 1..=total {
+                                match subscription.recv().await {
+                                    Ok(Delivery::Message(_)) => {}
+                                    other => panic!("{other:?}"),
+                                }
+                                if held_back {
+                                    progress.0[at].store(number, Ordering::Release);
+                                }
+                            }
                         }
-                        if held_back {
-                            progress.0[at].store(number, Ordering::Release);
-                        }
-                    }
-                }
-            }));
+                    }),
+            );
         });
         vec![publish, receive]
     })
