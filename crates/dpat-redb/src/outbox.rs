@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use dpat_core::Wall;
-use dpat_outbox::{AppendError, Appended, Event, Lag, Limits, Parked, Position, Signal};
+use dpat_outbox::{AppendError, Appended, Event, Lag, Limits, Parked, Position, Signal, Ticket};
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
 use crate::config::{Config, Threads};
@@ -121,6 +121,12 @@ impl Outbox {
     /// Without it they look by the clock (`RelayConfig::poll`).
     pub fn notify(&self) {
         self.shared.signal.notify();
+    }
+
+    /// Returns what [`Store::wait`](dpat_outbox::Store::wait) takes; to be asked for before looking.
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        self.shared.signal.ticket()
     }
 
     /// Returns from when on something can be claimed, as far as it is committed; none: not before something changes.

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use dpat_core::{Backoff, BackoffError, Instant, Jitter};
+use dpat_core::{Backoff, Instant, Jitter};
 use dpat_model::Script;
+use dpat_outbox::RelayConfig;
 use serde::{Deserialize, Serialize};
 
 use super::chaos::{self, Do, Fate, Subject};
 use super::config::{Config, Pattern};
 use super::idempotency::Memory;
 use super::journal::{Entry, Injected, Journal};
-use super::policy::Use;
+use super::policy::{PolicyError, Use};
 use super::record::BreakerSample;
 use super::service::gateway::Gateway;
 use super::service::inventory::Inventory;
@@ -19,6 +20,11 @@ use super::service::payment::Payment;
 use super::service::ports::{Env, Gauges, Peer, Request, Service};
 use super::service::shipping::Shipping;
 use super::workflow::{FlowConfig, micros};
+
+/// How long one delivery of an event may take.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the events wait that a relay had when it died.
+const LEASE: Duration = Duration::from_secs(4);
 
 /// What a node tells about itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,13 +47,13 @@ pub(crate) trait Host {
 /// Makes the service of a node, and hands it to its host.
 ///
 /// # Errors
-/// A constant of this module that the backoff refuses.
+/// A constant of this module that its crate refuses.
 pub(crate) fn with_service<E: Env, H: Host>(
     peer: Peer,
     run: &Config,
     env: E,
     host: H,
-) -> Result<H::Hosted, BackoffError> {
+) -> Result<H::Hosted, PolicyError> {
     Ok(match peer {
         Peer::Gateway => host.host(Gateway::new(env)),
         Peer::Order => host.host(OrderService::new(env, order_config(run)?)),
@@ -64,9 +70,14 @@ pub(crate) fn with_service<E: Env, H: Host>(
     })
 }
 
-fn order_config(run: &Config) -> Result<OrderConfig, BackoffError> {
+fn order_config(run: &Config) -> Result<OrderConfig, PolicyError> {
     let redrive = Backoff::exponential(Duration::from_millis(50), 2.0, Duration::from_secs(1))?
         .with_jitter(Jitter::Equal);
+    let relay = RelayConfig::builder()
+        .backoff(redrive)
+        .publish_timeout(DELIVERY_TIMEOUT)
+        .lease(LEASE)
+        .build()?;
     Ok(OrderConfig {
         flow: FlowConfig {
             patience: Duration::from_secs(60),
@@ -77,8 +88,8 @@ fn order_config(run: &Config) -> Result<OrderConfig, BackoffError> {
         },
         concurrency: 512,
         backlog_max: 100_000,
-        relay_backoff: redrive,
-        relay_timeout: Duration::from_secs(2),
+        relay,
+        delivery_timeout: DELIVERY_TIMEOUT,
     })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use dpat_core::{BackoffError, Clock, Entropy, SplitMix64, Wall};
+use dpat_core::{Clock, Entropy, SplitMix64, Wall};
 use dpat_model::Script;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
@@ -89,9 +89,6 @@ pub enum NodeError {
         /// Its exit code.
         code: i32,
     },
-    /// A constant of this program is wrong.
-    #[error("backoff: {0}")]
-    Backoff(#[from] BackoffError),
     /// A constant of the policy is wrong.
     #[error(transparent)]
     Policy(#[from] PolicyError),

@@ -1,151 +1,99 @@
-//! Telling another service about a change, exactly when the change is durable.
+//! Telling another service about a change, exactly when the change is durable: dpat-outbox, as the order service uses it.
 //!
-//! The event is a row that the change's own transaction writes; a relay delivers rows at least once and removes
-//! them. The receiver makes it once ([`super::idempotency`]).
+//! The change's own transaction writes the event; a relay delivers it at least once, and marks it. The receiver makes it
+//! once ([`super::idempotency`]).
 
 use core::time::Duration;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-use dpat_core::{Backoff, Clock, Deadline, Sleep};
-use futures_util::StreamExt;
+use async_trait::async_trait;
+use dpat_core::{Class, Clock, Deadline, Entropy, Uuid7Generator};
+use dpat_outbox::{Delivery, Event, PublishError, Relay, RelayConfig, Sink};
 
 use super::domain::OrderCompleted;
 use super::service::ports::{
-    Env, Peer, Read, Reply, Request, Step, Store, StoreError, Table, Transport, Write, decode,
-    encode,
+    Env, Peer, Reply, Request, Step, Store, StoreError, Transport, encode,
 };
-use super::work::WorkQueue;
 use super::workflow::ATTEMPTS_PER_TRY;
 
-/// Events: `event_id` → event.
-pub const OUTBOX: Table = Table("outbox");
+/// The topic of completed orders.
+pub const COMPLETED: &str = "orders.completed";
 
-/// How many events are on their way at once.
-const IN_FLIGHT_MAX: usize = 64;
-
-/// Adds an event to the caller's transaction.
+/// Writes down that an order is completed.
 ///
 /// # Errors
-/// Whatever the store reports.
-pub fn append(tx: &mut dyn Write, event: &OrderCompleted) -> Result<(), StoreError> {
-    tx.put(OUTBOX, &event.event_id, &encode(event)?)
+/// [`StoreError::Engine`], which does not happen for the ids of this program.
+pub fn event<E: Env>(
+    env: &E,
+    ids: &Uuid7Generator,
+    completed: &OrderCompleted,
+) -> Result<Event, StoreError> {
+    let failed = |error: &dyn std::error::Error| StoreError::Engine(error.to_string());
+    let id = ids
+        .next(env.time().wall(), env.entropy())
+        .map_err(|error| failed(&error))?;
+    Event::builder(id, COMPLETED)
+        .key(&completed.order_id)
+        .dedup(&completed.event_id)
+        .payload(encode(completed)?)
+        .build()
+        .map_err(|error| failed(&error))
 }
 
-/// Returns every event that is not known to be delivered.
-///
-/// # Errors
-/// Whatever the store reports.
-pub fn pending(tx: &dyn Read) -> Result<Vec<OrderCompleted>, StoreError> {
-    let mut events = Vec::new();
-    let mut bad = None;
-    tx.scan(OUTBOX, "", &mut |_, row| match decode(OUTBOX, row) {
-        Ok(event) => {
-            events.push(event);
-            true
-        }
-        Err(error) => {
-            bad = Some(error);
-            false
-        }
-    })?;
-    bad.map_or(Ok(events), Err)
-}
-
-/// Delivers events to shipping.
+/// Delivers events to shipping, by a call that shipping answers once it has acted.
 #[derive(Clone, Debug)]
-pub struct Relay<E> {
+pub struct ToShipping<E> {
     env: E,
-    queue: WorkQueue<OrderCompleted>,
-    waiting: Arc<AtomicU64>,
-    backoff: Backoff,
-    attempt_timeout: Duration,
+    timeout: Duration,
 }
 
-impl<E: Env> Relay<E> {
-    /// Makes a relay that has nothing to do yet.
-    pub fn new(env: E, backoff: Backoff, attempt_timeout: Duration) -> Self {
-        Self {
-            env,
-            queue: WorkQueue::default(),
-            waiting: Arc::default(),
-            backoff,
-            attempt_timeout,
-        }
+impl<E: Env> ToShipping<E> {
+    /// Makes a way to shipping; a delivery may take so long.
+    pub const fn new(env: E, timeout: Duration) -> Self {
+        Self { env, timeout }
     }
 
-    /// Tells the relay of an event whose transaction is durable.
-    pub fn notify(&self, event: OrderCompleted) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.queue.push(event);
-    }
-
-    /// Returns how many events are not known to be delivered.
-    pub fn waiting(&self) -> u64 {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    /// Takes up the events that a predecessor left.
+    /// Sends an event once; `attempt` counts the sendings before.
     ///
     /// # Errors
-    /// Whatever the store reports.
-    pub fn resume(&self) -> Result<(), StoreError> {
-        for event in self.env.store().read(|tx| pending(tx))? {
-            self.notify(event);
-        }
-        Ok(())
-    }
-
-    /// Sends one event once, past any outbox; `attempt` counts the sendings before.
-    ///
-    /// Returns whether it is known to have arrived.
-    pub async fn send(&self, event: &OrderCompleted, attempt: u32) -> bool {
-        let Ok(body) = encode(event) else {
-            return false;
-        };
-        let deadline = Deadline::after(self.env.time().now(), self.attempt_timeout);
-        let mut request = Request::new(Step::Ship, &event.order_id, Bytes::from(body));
+    /// [`PublishError`] of a delivery that is not known to have arrived.
+    pub async fn send(&self, event: &Event, attempt: u32) -> Result<(), PublishError> {
+        let deadline = Deadline::after(self.env.time().now(), self.timeout);
+        let order_id = event.key().unwrap_or_default();
+        let mut request = Request::new(Step::Ship, order_id, event.payload().clone());
         request.attempt = attempt;
-        let answer = self
-            .env
-            .transport()
-            .call(Peer::Shipping, request, deadline)
-            .await;
-        matches!(answer, Ok(Reply::Done))
-    }
-
-    /// Delivers whatever comes; ends only if the store is gone.
-    ///
-    /// # Errors
-    /// Whatever the store reports.
-    pub async fn run(&self) -> Result<(), StoreError> {
-        // At most one error can matter: the store is gone.
-        let failed = self
-            .queue
-            .stream()
-            .map(|event| self.deliver(event))
-            .buffer_unordered(IN_FLIGHT_MAX)
-            .filter_map(|result| core::future::ready(result.err()));
-        match core::pin::pin!(failed).next().await {
-            Some(error) => Err(error),
-            None => Ok(()),
+        let transport = self.env.transport();
+        match transport.call(Peer::Shipping, request, deadline).await {
+            Ok(Reply::Done) => Ok(()),
+            Ok(_) => Err(PublishError::new(Class::Permanent, "shipping refuses it")),
+            Err(error) => Err(PublishError::of(error)),
         }
     }
+}
 
-    async fn deliver(&self, event: OrderCompleted) -> Result<(), StoreError> {
-        let mut delays = self.backoff.delays();
-        let mut attempt = 0_u32;
-        while !self.send(&event, attempt).await {
-            attempt = attempt.saturating_add(ATTEMPTS_PER_TRY);
-            let delay = delays.next_delay(self.env.entropy());
-            self.env.time().sleep(delay).await;
-        }
-        self.env
-            .store()
-            .transact(move |tx| tx.remove(OUTBOX, &event.event_id))
-            .await?;
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        Ok(())
+#[async_trait]
+impl<E: Env> Sink for ToShipping<E> {
+    async fn publish(&self, delivery: Delivery<'_>) -> Result<(), PublishError> {
+        let sendings = (delivery.attempt - 1).saturating_mul(ATTEMPTS_PER_TRY);
+        self.send(delivery.event, sendings).await
     }
+}
+
+/// The entropy of an environment, for those who want one of their own.
+struct EntropyOf<E>(E);
+
+impl<E: Env> Entropy for EntropyOf<E> {
+    fn next_u64(&self) -> u64 {
+        self.0.entropy().next_u64()
+    }
+}
+
+/// Makes the relay between the outbox of a service and shipping.
+pub fn relay<E: Env>(env: &E, config: RelayConfig, to: ToShipping<E>) -> Relay<E::Time> {
+    Relay::new(
+        config,
+        env.store().outbox(),
+        std::sync::Arc::new(to),
+        env.time().clone(),
+        EntropyOf(env.clone()),
+    )
 }

@@ -54,6 +54,9 @@ pub enum PolicyError {
     /// The backoff's.
     #[error("backoff: {0}")]
     Backoff(#[from] dpat_core::BackoffError),
+    /// The relay's.
+    #[error("relay: {0}")]
+    Relay(#[from] dpat_outbox::ConfigError),
 }
 
 /// What a caller uses.

@@ -92,7 +92,7 @@ impl SimShop {
     }
 
     /// Starts a life of a service.
-    fn service(&self, node: &AsyncNode) -> Result<Program, PolicyError> {
+    fn service(&self, node: &AsyncNode) -> Result<Program, Box<dyn std::error::Error>> {
         let peer = chaos::peer(node.peer().node);
         let durable = self.stores.get(&peer).cloned().unwrap_or_default();
         if find_marker(node).is_none() {
@@ -110,7 +110,7 @@ impl SimShop {
         let uses = host::uses(&self.plan.run);
         let env = SimEnv {
             transport: Policy::new(transport, time.clone(), uses, caller)?,
-            store: SimStore::open(node, durable),
+            store: SimStore::open(node, &durable)?,
             node: node.clone(),
             time,
         };
@@ -267,10 +267,10 @@ impl AsyncSystem for SimShop {
     }
 
     fn node(&mut self, node: AsyncNode) -> Program {
-        match self.service(&node) {
+        match self.service(&node).map_err(|error| error.to_string()) {
             Ok(program) => program,
             Err(error) => Box::pin(async move {
-                node.always("store", false, || error.to_string());
+                node.always("store", false, || error);
             }),
         }
     }

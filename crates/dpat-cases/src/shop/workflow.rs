@@ -7,7 +7,8 @@
 use core::time::Duration;
 
 use bytes::Bytes;
-use dpat_core::{Backoff, Clock, Deadline, Instant, Sleep};
+use dpat_core::{Backoff, Clock, Deadline, Instant, Sleep, Uuid7Generator};
+use dpat_outbox::Event;
 use serde::Serialize;
 
 use super::domain::{Item, OrderCompleted, OrderRecord, Reason, State};
@@ -58,7 +59,7 @@ pub struct Finished {
     /// The terminal state.
     pub state: State,
     /// Present for a completed order.
-    pub event: Option<OrderCompleted>,
+    pub event: Option<Event>,
 }
 
 /// Drives one order until it is terminal.
@@ -68,6 +69,7 @@ pub struct Finished {
 pub async fn drive<E: Env>(
     env: &E,
     config: &FlowConfig,
+    ids: &Uuid7Generator,
     mut record: OrderRecord,
 ) -> Result<Finished, StoreError> {
     loop {
@@ -94,7 +96,7 @@ pub async fn drive<E: Env>(
                 })?;
                 match attempt(env, config, &record, Peer::Payment, Step::Charge, body).await {
                     Ok(()) => {
-                        let event = complete(env, config, &mut record).await?;
+                        let event = complete(env, config, ids, &mut record).await?;
                         return Ok(Finished {
                             state: State::Completed,
                             event: Some(event),
@@ -143,29 +145,40 @@ async fn save<E: Env>(env: &E, record: &mut OrderRecord, state: State) -> Result
 async fn complete<E: Env>(
     env: &E,
     config: &FlowConfig,
+    ids: &Uuid7Generator,
     record: &mut OrderRecord,
-) -> Result<OrderCompleted, StoreError> {
+) -> Result<Event, StoreError> {
     record.enter(State::Completed, micros(env.time().now()));
     let row = encode(&record)?;
     let order_id = record.order.order_id.clone();
-    let event = OrderCompleted {
+    let completed = OrderCompleted {
         event_id: format!("{order_id}.completed"),
         order_id: order_id.clone(),
         items: record.order.items.clone(),
     };
+    let event = outbox::event(env, ids, &completed)?;
     let with_outbox = config.outbox;
-    let event = env
-        .store()
-        .transact(move |tx| {
+    let mut delays = config.redrive.delays();
+    loop {
+        let (order_id, row, event) = (order_id.clone(), row.clone(), event.clone());
+        let now = env.time().wall();
+        let done = env.store().transact(move |tx| {
+            // First, since nothing may be written if there is no room.
+            if with_outbox && tx.append(&event, now)?.is_none() {
+                return Ok(false);
+            }
             tx.put(ORDERS, &order_id, &row)?;
             tx.remove(OPEN, &order_id)?;
-            if with_outbox {
-                outbox::append(tx, &event)?;
-            }
-            Ok(event)
-        })
-        .await?;
-    env.at_point(COMPLETED, &event.order_id).await;
+            Ok(true)
+        });
+        if done.await? {
+            break;
+        }
+        // The outbox is full: the order stays open until the relay has made room.
+        let delay = delays.next_delay(env.entropy());
+        env.time().sleep(delay).await;
+    }
+    env.at_point(COMPLETED, &order_id).await;
     Ok(event)
 }
 

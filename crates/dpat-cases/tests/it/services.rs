@@ -142,6 +142,18 @@ fn an_event_that_comes_twice_is_shipped_once() {
 }
 
 #[test]
+fn a_charge_of_another_amount_under_the_same_order_is_a_conflict() {
+    with_env(async |env| {
+        let payment = Payment::new(env.clone(), Memory::On);
+        assert_eq!(ask(&payment, Step::Charge, CHARGE).await, Reply::Done);
+        let other = CHARGE.replace("500", "600");
+        assert_eq!(ask(&payment, Step::Charge, &other).await, Reply::Conflict);
+        assert_eq!(ask(&payment, Step::Charge, CHARGE).await, Reply::Done);
+        assert_eq!(money(&env), [(Kind::Charge, 500)]);
+    });
+}
+
+#[test]
 fn an_order_is_the_same_only_if_every_field_is() {
     let order = Order {
         order_id: "a".to_owned(),

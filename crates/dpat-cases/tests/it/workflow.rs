@@ -12,10 +12,11 @@ use dpat_cases::shop::service::ports::{
     CallError, Peer, Reply, Request, Service, Step, Store, Transport, decode,
 };
 use dpat_cases::shop::workflow::{FlowConfig, ORDERS};
-use dpat_core::{Backoff, Class, Deadline, ManualTime};
+use dpat_core::{Backoff, Class, Deadline};
+use dpat_outbox::{Limits, RelayConfig};
 use tokio::sync::Notify;
 
-use crate::world::{World, with_world};
+use crate::world::{World, with_limits, with_world};
 
 const ORDER: &str =
     r#"{"order_id":"o1","customer":"c","items":[{"sku":"s","quantity":1}],"payment_cents":5}"#;
@@ -69,8 +70,8 @@ fn config() -> OrderConfig {
         },
         concurrency: 8,
         backlog_max: 10,
-        relay_backoff: redrive,
-        relay_timeout: Duration::from_secs(2),
+        relay: RelayConfig::builder().backoff(redrive).build().unwrap(),
+        delivery_timeout: Duration::from_secs(2),
     }
 }
 
@@ -84,16 +85,22 @@ async fn accept(service: &OrderService<World<Scripted>>) -> Result<Reply, CallEr
     service.handle(request, Deadline::NEVER).await
 }
 
-/// Runs the service until nothing is left to do; virtual time goes on whenever somebody waits for it.
-async fn finish(service: &OrderService<World<Scripted>>, time: &ManualTime) {
+/// Runs the service until nothing is left to do. Virtual time goes on once the store, which has a thread of its own, has
+/// answered whoever waited for it.
+async fn finish(service: &OrderService<World<Scripted>>, world: &World<Scripted>) {
     let done = async {
         loop {
             let gauges = service.gauges();
             if gauges.open == 0 && gauges.outbox == 0 {
                 return;
             }
-            if let Some(next) = time.next_wake() {
-                time.advance_to(next);
+            // The longest chain of commits of an order without a wait.
+            for _ in 0..4 {
+                world.store.transact(|_| Ok(())).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            if let Some(next) = world.time.next_wake() {
+                world.time.advance_to(next);
             }
             tokio::task::yield_now().await;
         }
@@ -109,7 +116,7 @@ fn run(rule: fn(Step, u32) -> Result<Reply, CallError>, check: fn(&World<Scripte
     with_world(Scripted::new(rule), async |world| {
         let service = OrderService::new(world.clone(), config());
         assert_eq!(accept(&service).await, Ok(Reply::Accepted));
-        finish(&service, &world.time).await;
+        finish(&service, &world).await;
         check(&world, &record(&world));
     });
 }
@@ -224,7 +231,7 @@ fn a_crash_at_any_call_is_taken_up_by_the_next_start() {
 
                 let second = OrderService::new(world.clone(), config());
                 second.resume().unwrap();
-                finish(&second, &world.time).await;
+                finish(&second, &world).await;
                 let record = record(&world);
                 let terminal = record
                     .history
@@ -270,5 +277,29 @@ fn a_full_backlog_turns_orders_away_before_they_are_stored() {
         assert_eq!(error.class, Class::Overloaded);
         assert!(error.retry_after.is_some());
         assert_eq!(world.store.read(|tx| tx.get(ORDERS, "o1")), Ok(None));
+    });
+}
+
+#[test]
+fn a_full_outbox_keeps_orders_open_until_the_relay_has_made_room() {
+    let limits = Limits {
+        backlog_rows: 1,
+        ..Limits::DEFAULT
+    };
+    let transport = Scripted::new(|step, earlier| match step {
+        Step::Ship if earlier < 5 => Err(away()),
+        _ => Ok(Reply::Done),
+    });
+    with_limits(limits, transport, async |world| {
+        let service = OrderService::new(world.clone(), config());
+        for id in ["o1", "o2", "o3"] {
+            let order = Bytes::from(ORDER.replace("o1", id));
+            let request = Request::new(Step::Accept, id, order);
+            let answer = service.handle(request, Deadline::NEVER).await;
+            assert_eq!(answer, Ok(Reply::Accepted));
+        }
+        finish(&service, &world).await;
+        assert_eq!(service.gauges().completed, 3);
+        assert_eq!(world.transport.count(Step::Ship), 5 + 3);
     });
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use dpat_cases::shop::service::ports::{Env, Transport};
 use dpat_cases::shop::shell::redb::{self, RedbStore};
 use dpat_core::{Entropy, ManualTime, SplitMix64};
+use dpat_outbox::Limits;
 
 /// A service's environment: virtual time, a store of its own, and a network given by the test.
 #[derive(Clone)]
@@ -38,9 +39,18 @@ impl<T: Transport> Env for World<T> {
 
 /// Runs a test in a world with a fresh store.
 pub(crate) fn with_world<T: Transport>(transport: T, test: impl AsyncFnOnce(World<T>)) {
+    with_limits(Limits::DEFAULT, transport, test);
+}
+
+/// Runs a test in a world with a fresh store, whose outbox has these limits.
+pub(crate) fn with_limits<T: Transport>(
+    limits: Limits,
+    transport: T,
+    test: impl AsyncFnOnce(World<T>),
+) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
-    let (store, owner) = redb::open(&path, Arc::new(AtomicBool::new(false))).unwrap();
+    let (store, owner) = redb::open_with(&path, Arc::new(AtomicBool::new(false)), limits).unwrap();
     let world = World {
         time: ManualTime::new(),
         store,

@@ -10,7 +10,7 @@ use dpat_outbox::{
 };
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::tables::{BACKLOG_BYTES, LAST_POSITION, Row, Tables, event, read_row};
+use super::tables::{BACKLOG_BYTES, LAST_POSITION, Row, Tables, event, next_due, read_row};
 use crate::error::EngineError;
 use crate::schema;
 
@@ -19,7 +19,7 @@ use crate::schema;
 /// The methods are those of [`dpat_outbox::Store`], for whoever groups several of them, or other work, into one commit.
 /// Nothing of it is durable before the commit. After an error roll the transaction back.
 pub struct OutboxTx<'t> {
-    pub(super) tables: Tables<'t>,
+    tables: Tables<'t>,
     limits: Limits,
 }
 
@@ -134,6 +134,14 @@ impl<'t> OutboxTx<'t> {
             }
         }
         Ok(claimed)
+    }
+
+    /// Returns from when on something can be claimed.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn next_due(&self) -> Result<Option<Wall>, EngineError> {
+        next_due(&self.tables.ready)
     }
 
     /// Ends claims, as [`Store::settle`](dpat_outbox::Store::settle).

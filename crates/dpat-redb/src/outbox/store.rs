@@ -7,8 +7,8 @@ use dpat_outbox::{
     Store, StoreError, Ticket,
 };
 
+use super::Outbox;
 use super::rows::OutboxTx;
-use super::{Outbox, tables};
 use crate::error::{EngineError, commit};
 use crate::threads;
 
@@ -33,7 +33,7 @@ impl Outbox {
 
     fn claim_now(&self, claim: &Claim) -> Result<Batch, EngineError> {
         // Before the look: what changes after it is not missed.
-        let seen = self.shared.signal.ticket();
+        let seen = self.ticket();
         let next_due = self.next_due()?;
         if next_due.is_none_or(|due| due > claim.now) {
             // Without waiting for a writer, and without a commit.
@@ -48,7 +48,7 @@ impl Outbox {
                 Ok(Batch {
                     rows: outbox.claim(claim)?,
                     seen,
-                    next_due: tables::next_due(&outbox.tables.ready)?,
+                    next_due: outbox.next_due()?,
                 })
             },
             |batch| !batch.rows.is_empty(),

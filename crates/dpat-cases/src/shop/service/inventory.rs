@@ -1,7 +1,5 @@
 //! Keeps the stock.
 
-use core::future::pending;
-
 use dpat_core::Deadline;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +9,7 @@ use super::ports::{
 };
 use super::{bad_body, unavailable};
 use crate::shop::domain::{Item, Reason, opening_stock};
-use crate::shop::idempotency::{self, Memory};
+use crate::shop::idempotency::{self, Memory, Message};
 
 /// Units on hand: `sku` → count. A missing row is the opening stock.
 pub const STOCK: Table = Table("stock");
@@ -38,10 +36,12 @@ impl<E: Env> Inventory<E> {
 
     async fn reserve(&self, request: Request) -> Result<Reply, CallError> {
         let body: Body = serde_json::from_slice(&request.body).map_err(|_| bad_body())?;
+        let message = Message::of(&self.env, "reserve", &request.order_id, &request.body)
+            .map_err(|_| bad_body())?;
         self.env
             .store()
             .transact(move |tx| {
-                idempotency::once(tx, Memory::On, &request.order_id, "reserve", |tx| {
+                idempotency::once(tx, Memory::On, &message, |tx| {
                     take(tx, &request.order_id, &body.items)
                 })
             })
@@ -50,12 +50,12 @@ impl<E: Env> Inventory<E> {
     }
 
     async fn release(&self, request: Request) -> Result<Reply, CallError> {
+        let message = Message::of(&self.env, "reserve", &request.order_id, &request.body)
+            .map_err(|_| bad_body())?;
         self.env
             .store()
             .transact(move |tx| {
-                idempotency::cancel(tx, &request.order_id, "reserve", |tx| {
-                    give_back(tx, &request.order_id)
-                })
+                idempotency::cancel(tx, &message, |tx| give_back(tx, &request.order_id))
             })
             .await
             .map_err(|error| unavailable(&error))
@@ -115,7 +115,7 @@ impl<E: Env> Service for Inventory<E> {
     }
 
     async fn run(&self) -> Result<(), StoreError> {
-        pending().await
+        idempotency::keep(&self.env).await
     }
 
     fn gauges(&self) -> Gauges {

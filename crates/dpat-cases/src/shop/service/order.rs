@@ -4,7 +4,8 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dpat_core::{Backoff, Class, Clock, Deadline};
+use dpat_core::{Class, Clock, Deadline, Uuid7Generator};
+use dpat_outbox::{Relay, RelayConfig};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 
@@ -13,12 +14,12 @@ use super::ports::{
 };
 use super::{bad_body, unavailable};
 use crate::shop::domain::{Order, OrderRecord, State};
-use crate::shop::outbox::Relay;
+use crate::shop::outbox::{self, ToShipping};
 use crate::shop::work::WorkQueue;
 use crate::shop::workflow::{self, FlowConfig, OPEN, ORDERS, micros};
 
 /// How the order service works.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OrderConfig {
     /// The flow of one order.
     pub flow: FlowConfig,
@@ -26,19 +27,21 @@ pub struct OrderConfig {
     pub concurrency: usize,
     /// How many orders may wait; beyond that new ones are turned away.
     pub backlog_max: usize,
-    /// How the relay waits between tries.
-    pub relay_backoff: Backoff,
+    /// How events are relayed to shipping.
+    pub relay: RelayConfig,
     /// How long one delivery may take.
-    pub relay_timeout: Duration,
+    pub delivery_timeout: Duration,
 }
 
 /// The order service.
 #[derive(Clone, Debug)]
-pub struct OrderService<E> {
+pub struct OrderService<E: Env> {
     env: E,
     config: OrderConfig,
     queue: WorkQueue<OrderRecord>,
-    relay: Relay<E>,
+    relay: Relay<E::Time>,
+    shipping: ToShipping<E>,
+    ids: Arc<Uuid7Generator>,
     counts: Arc<Counts>,
 }
 
@@ -52,9 +55,12 @@ struct Counts {
 impl<E: Env> OrderService<E> {
     /// Makes an order service.
     pub fn new(env: E, config: OrderConfig) -> Self {
+        let shipping = ToShipping::new(env.clone(), config.delivery_timeout);
         Self {
             queue: WorkQueue::default(),
-            relay: Relay::new(env.clone(), config.relay_backoff, config.relay_timeout),
+            relay: outbox::relay(&env, config.relay.clone(), shipping.clone()),
+            shipping,
+            ids: Arc::default(),
             counts: Arc::default(),
             env,
             config,
@@ -129,19 +135,17 @@ impl<E: Env> OrderService<E> {
     }
 
     async fn drive(&self, record: OrderRecord) -> Result<(), StoreError> {
-        let finished = workflow::drive(&self.env, &self.config.flow, record).await?;
+        let finished = workflow::drive(&self.env, &self.config.flow, &self.ids, record).await?;
         let counter = match finished.state {
             State::Completed => &self.counts.completed,
             _ => &self.counts.compensated,
         };
         counter.fetch_add(1, Ordering::Relaxed);
-        if let Some(event) = finished.event {
-            if self.config.flow.outbox {
-                self.relay.notify(event);
-            } else {
-                // The dual write that an outbox replaces: whatever happens here, nobody will tell shipping again.
-                let _arrived: bool = self.relay.send(&event, 0).await;
-            }
+        if let Some(event) = finished.event
+            && !self.config.flow.outbox
+        {
+            // The dual write that an outbox replaces: whatever happens here, nobody will tell shipping again.
+            let _arrived = self.shipping.send(&event, 0).await;
         }
         Ok(())
     }
@@ -187,14 +191,16 @@ impl<E: Env> Service for OrderService<E> {
         for record in records {
             self.enqueue(record);
         }
-        self.relay.resume()
+        // The relay finds by itself what a predecessor left.
+        Ok(())
     }
 
     async fn run(&self) -> Result<(), StoreError> {
         let work = core::pin::pin!(self.work());
         let relay = core::pin::pin!(self.relay.run());
         match select(work, relay).await {
-            Either::Left((result, _)) | Either::Right((result, _)) => result,
+            Either::Left((result, _)) => result,
+            Either::Right((error, _)) => Err(StoreError::Engine(error.to_string())),
         }
     }
 
@@ -208,7 +214,8 @@ impl<E: Env> Service for OrderService<E> {
             completed,
             compensated,
             open: accepted.saturating_sub(completed + compensated),
-            outbox: self.relay.waiting(),
+            // A store that does not tell may have some.
+            outbox: self.env.store().backlog().unwrap_or(1),
         }
     }
 }

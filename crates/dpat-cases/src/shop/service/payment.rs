@@ -1,7 +1,5 @@
 //! Keeps the money.
 
-use core::future::pending;
-
 use dpat_core::{Clock, Deadline};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +9,7 @@ use super::ports::{
 };
 use super::{bad_body, unavailable};
 use crate::shop::domain::{CARD_LIMIT_CENTS, Reason};
-use crate::shop::idempotency::{self, Memory};
+use crate::shop::idempotency::{self, Memory, Message};
 use crate::shop::workflow::micros;
 
 /// Every movement: `order_id/number` → [`Entry`]. Nothing is ever changed or removed.
@@ -61,12 +59,14 @@ impl<E: Env> Payment<E> {
 
     async fn charge(&self, request: Request) -> Result<Reply, CallError> {
         let body: Body = serde_json::from_slice(&request.body).map_err(|_| bad_body())?;
+        let message = Message::of(&self.env, "charge", &request.order_id, &request.body)
+            .map_err(|_| bad_body())?;
         let memory = self.memory;
         let at_us = micros(self.env.time().now());
         self.env
             .store()
             .transact(move |tx| {
-                idempotency::once(tx, memory, &request.order_id, "charge", |tx| {
+                idempotency::once(tx, memory, &message, |tx| {
                     if body.cents > CARD_LIMIT_CENTS {
                         return Ok(Reply::Refused(Reason::CardDeclined));
                     }
@@ -85,13 +85,13 @@ impl<E: Env> Payment<E> {
     }
 
     async fn void(&self, request: Request) -> Result<Reply, CallError> {
+        let message = Message::of(&self.env, "charge", &request.order_id, &request.body)
+            .map_err(|_| bad_body())?;
         let at_us = micros(self.env.time().now());
         self.env
             .store()
             .transact(move |tx| {
-                idempotency::cancel(tx, &request.order_id, "charge", |tx| {
-                    refund(tx, &request.order_id, at_us)
-                })
+                idempotency::cancel(tx, &message, |tx| refund(tx, &request.order_id, at_us))
             })
             .await
             .map_err(|error| unavailable(&error))
@@ -142,7 +142,7 @@ impl<E: Env> Service for Payment<E> {
     }
 
     async fn run(&self) -> Result<(), StoreError> {
-        pending().await
+        idempotency::keep(&self.env).await
     }
 
     fn gauges(&self) -> Gauges {

@@ -3,9 +3,12 @@
 use core::future::Future;
 use core::time::Duration;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use dpat_core::{Class, Classify, Deadline, Effect, Entropy, Sleep};
+use dpat_core::{Class, Classify, Deadline, Effect, Entropy, Sleep, Wall};
+use dpat_idempotency::inbox::Markers;
+use dpat_outbox::{Appended, Event};
 use serde::{Deserialize, Serialize};
 
 use crate::shop::domain::Reason;
@@ -277,8 +280,8 @@ pub trait Read {
     ) -> Result<(), StoreError>;
 }
 
-/// Reads and writes rows.
-pub trait Write: Read {
+/// Reads and writes rows, markers of an inbox among them, and events of an outbox.
+pub trait Write: Read + Markers<Error = StoreError> {
     /// Sets the value of a key.
     ///
     /// # Errors
@@ -290,6 +293,18 @@ pub trait Write: Read {
     /// # Errors
     /// [`StoreError`].
     fn remove(&mut self, table: Table, key: &str) -> Result<(), StoreError>;
+
+    /// Adds an event to the outbox; none, if it is full.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn append(&mut self, event: &Event, now: Wall) -> Result<Option<Appended>, StoreError>;
+
+    /// Forgets up to `max` markers that were written before `before`, and returns how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn forget(&mut self, before: Wall, max: usize) -> Result<usize, StoreError>;
 }
 
 /// Keeps the state of one service.
@@ -314,6 +329,15 @@ pub trait Store: Clone + Send + Sync + 'static {
         &self,
         work: impl FnOnce(&dyn Read) -> Result<R, StoreError>,
     ) -> Result<R, StoreError>;
+
+    /// Returns the outbox as its relay sees it.
+    fn outbox(&self) -> Arc<dyn dpat_outbox::Store>;
+
+    /// Returns how many events are neither sent nor given up.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn backlog(&self) -> Result<u64, StoreError>;
 }
 
 /// Everything that a service may touch.

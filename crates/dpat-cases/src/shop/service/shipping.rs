@@ -1,7 +1,5 @@
 //! Ships what is paid for.
 
-use core::future::pending;
-
 use dpat_core::{Clock, Deadline};
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +8,7 @@ use super::ports::{
 };
 use super::{bad_body, unavailable};
 use crate::shop::domain::{Item, OrderCompleted};
-use crate::shop::idempotency::{self, Memory};
+use crate::shop::idempotency::{self, Memory, Message};
 use crate::shop::workflow::micros;
 
 /// Every parcel: `order_id/number` → [`Shipment`].
@@ -42,14 +40,13 @@ impl<E: Env> Shipping<E> {
     async fn ship(&self, request: Request) -> Result<Reply, CallError> {
         let event: OrderCompleted =
             serde_json::from_slice(&request.body).map_err(|_| bad_body())?;
+        let message = Message::of(&self.env, "ship", &event.event_id, &request.body)
+            .map_err(|_| bad_body())?;
         let at_us = micros(self.env.time().now());
         self.env
             .store()
             .transact(move |tx| {
-                let event_id = event.event_id.clone();
-                idempotency::once(tx, Memory::On, &event_id, "ship", |tx| {
-                    pack(tx, event, at_us)
-                })
+                idempotency::once(tx, Memory::On, &message, |tx| pack(tx, event, at_us))
             })
             .await
             .map_err(|error| unavailable(&error))
@@ -81,7 +78,7 @@ impl<E: Env> Service for Shipping<E> {
     }
 
     async fn run(&self) -> Result<(), StoreError> {
-        pending().await
+        idempotency::keep(&self.env).await
     }
 
     fn gauges(&self) -> Gauges {

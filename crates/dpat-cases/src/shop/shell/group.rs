@@ -4,7 +4,9 @@ use std::future::Future;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::shop::service::ports::{StoreError, Write};
+use crate::shop::service::ports::StoreError;
+
+use super::rows::Rows;
 
 /// How many transactions may wait; further callers wait for a place.
 pub(super) const QUEUE_MAX: usize = 4_096;
@@ -12,7 +14,7 @@ pub(super) const QUEUE_MAX: usize = 4_096;
 pub(super) const GROUP_MAX: usize = 512;
 
 /// One transaction that waits: runs, and is told later what became of it.
-pub(super) type Job = Box<dyn FnOnce(&mut dyn Write) -> Result<Answer, Refusal> + Send>;
+pub(super) type Job = Box<dyn FnOnce(&mut dyn Rows) -> Result<Answer, Refusal> + Send>;
 pub(super) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// A transaction that failed by itself, and whom to tell.
@@ -30,7 +32,7 @@ pub(super) fn transact<R, F>(
 ) -> impl Future<Output = Result<R, StoreError>> + Send
 where
     R: Send + 'static,
-    F: FnOnce(&mut dyn Write) -> Result<R, StoreError> + Send + 'static,
+    F: FnOnce(&mut dyn Rows) -> Result<R, StoreError> + Send + 'static,
 {
     let (sender, receiver) = oneshot::channel();
     let job: Job = Box::new(move |tables| match work(tables) {

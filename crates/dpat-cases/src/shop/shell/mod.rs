@@ -4,5 +4,7 @@ mod group;
 pub mod http;
 pub mod metrics;
 pub mod redb;
+mod relay;
+mod rows;
 pub mod sim;
 pub mod time;

@@ -3,8 +3,6 @@
 //! A thread of its own takes every transaction that waits, runs them one after the other in one redb transaction,
 //! commits once, and only then answers them all.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::future::Future;
@@ -14,26 +12,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use dpat_outbox::Limits;
 use redb::backends::FileBackend;
-use redb::{
-    Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableError,
-    WriteTransaction,
-};
+use redb::{Database, StorageBackend};
 use tokio::sync::mpsc;
 
-use super::group::{self, Answer, GROUP_MAX, Job, QUEUE_MAX};
-use crate::shop::service::ports::{Read, Store, StoreError, Table, Write};
+use super::group::{self, GROUP_MAX, Job, QUEUE_MAX};
+use super::relay::GroupOutbox;
+use super::rows::{Ground, engine};
+use crate::shop::service::ports::{Read, Store, StoreError, Write};
 
 /// Memory for pages, per store.
 const CACHE_BYTES: usize = 16 << 20;
-
-fn definition(table: Table) -> TableDefinition<'static, &'static str, &'static [u8]> {
-    TableDefinition::new(table.0)
-}
-
-fn engine(error: impl fmt::Display) -> StoreError {
-    StoreError::Engine(error.to_string())
-}
 
 /// A file that can be cut off, as a killed process is cut off from its files.
 #[derive(Debug)]
@@ -81,7 +71,7 @@ impl StorageBackend for Severable {
 #[derive(Clone)]
 pub struct RedbStore {
     jobs: mpsc::Sender<Job>,
-    database: Arc<Database>,
+    ground: Ground,
 }
 
 impl fmt::Debug for RedbStore {
@@ -116,16 +106,29 @@ impl StoreOwner {
 /// # Errors
 /// [`StoreError::Engine`].
 pub fn open(path: &Path, severed: Arc<AtomicBool>) -> Result<(RedbStore, StoreOwner), StoreError> {
-    let database = Arc::new(open_database(path, severed)?);
+    open_with(path, severed, Limits::DEFAULT)
+}
+
+/// Opens or creates the store in `path`, with an outbox of these limits.
+///
+/// # Errors
+/// [`StoreError::Engine`].
+pub fn open_with(
+    path: &Path,
+    severed: Arc<AtomicBool>,
+    limits: Limits,
+) -> Result<(RedbStore, StoreOwner), StoreError> {
+    let database = open_database(path, severed)?;
+    let ground = Ground::open(database, limits)?;
     let (jobs, queue) = mpsc::channel(QUEUE_MAX);
     let writer = std::thread::Builder::new()
         .name("store".to_owned())
         .spawn({
-            let database = Arc::clone(&database);
-            move || write_loop(&database, queue)
+            let ground = ground.clone();
+            move || write_loop(&ground, queue)
         })
         .map_err(engine)?;
-    Ok((RedbStore { jobs, database }, StoreOwner { writer }))
+    Ok((RedbStore { jobs, ground }, StoreOwner { writer }))
 }
 
 fn open_database(path: &Path, severed: Arc<AtomicBool>) -> Result<Database, StoreError> {
@@ -143,14 +146,14 @@ fn open_database(path: &Path, severed: Arc<AtomicBool>) -> Result<Database, Stor
         .map_err(engine)
 }
 
-fn write_loop(database: &Database, mut queue: mpsc::Receiver<Job>) {
+fn write_loop(ground: &Ground, mut queue: mpsc::Receiver<Job>) {
     let mut group = Vec::new();
     loop {
         if queue.blocking_recv_many(&mut group, GROUP_MAX) == 0 {
             return;
         }
         let mut answers = Vec::with_capacity(group.len());
-        let result = commit(database, group.drain(..), &mut answers);
+        let result = ground.commit(group.drain(..), &mut answers);
         for answer in answers {
             answer(result.clone());
         }
@@ -161,171 +164,27 @@ fn write_loop(database: &Database, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
-fn commit(
-    database: &Database,
-    group: impl Iterator<Item = Job>,
-    answers: &mut Vec<Answer>,
-) -> Result<(), StoreError> {
-    let transaction = database.begin_write().map_err(engine)?;
-    let mut tables = Tables {
-        transaction: &transaction,
-        open: BTreeMap::new(),
-    };
-    for job in group {
-        match job(&mut tables) {
-            Ok(answer) => answers.push(answer),
-            Err(refusal) => {
-                (refusal.answer)(Err(refusal.error.clone()));
-                return Err(refusal.error);
-            }
-        }
-    }
-    drop(tables);
-    transaction.commit().map_err(engine)
-}
-
-/// The tables of the running group, each opened once.
-struct Tables<'t> {
-    transaction: &'t WriteTransaction,
-    open: BTreeMap<Table, redb::Table<'t, &'static str, &'static [u8]>>,
-}
-
-impl<'t> Tables<'t> {
-    fn table(
-        &mut self,
-        table: Table,
-    ) -> Result<&mut redb::Table<'t, &'static str, &'static [u8]>, StoreError> {
-        match self.open.entry(table) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                let opened = self
-                    .transaction
-                    .open_table(definition(table))
-                    .map_err(engine)?;
-                Ok(entry.insert(opened))
-            }
-        }
-    }
-}
-
-impl Read for Tables<'_> {
-    fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.open.get(&table) {
-            Some(open) => get(open, key),
-            None => {
-                let opened = self
-                    .transaction
-                    .open_table(definition(table))
-                    .map_err(engine)?;
-                get(&opened, key)
-            }
-        }
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        prefix: &str,
-        row: &mut dyn FnMut(&str, &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
-        match self.open.get(&table) {
-            Some(open) => scan(open, prefix, row),
-            None => {
-                let opened = self
-                    .transaction
-                    .open_table(definition(table))
-                    .map_err(engine)?;
-                scan(&opened, prefix, row)
-            }
-        }
-    }
-}
-
-impl Write for Tables<'_> {
-    fn put(&mut self, table: Table, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        self.table(table)?.insert(key, value).map_err(engine)?;
-        Ok(())
-    }
-
-    fn remove(&mut self, table: Table, key: &str) -> Result<(), StoreError> {
-        self.table(table)?.remove(key).map_err(engine)?;
-        Ok(())
-    }
-}
-
-fn get(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
-    key: &str,
-) -> Result<Option<Vec<u8>>, StoreError> {
-    let row = table.get(key).map_err(engine)?;
-    Ok(row.map(|guard| guard.value().to_vec()))
-}
-
-fn scan(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
-    prefix: &str,
-    row: &mut dyn FnMut(&str, &[u8]) -> bool,
-) -> Result<(), StoreError> {
-    for entry in table.range(prefix..).map_err(engine)? {
-        let (key, value) = entry.map_err(engine)?;
-        if !key.value().starts_with(prefix) || !row(key.value(), value.value()) {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// A snapshot of the latest durable state.
-struct Snapshot(redb::ReadTransaction);
-
-impl Snapshot {
-    fn table(
-        &self,
-        table: Table,
-    ) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>, StoreError> {
-        match self.0.open_table(definition(table)) {
-            Ok(open) => Ok(Some(open)),
-            Err(TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(error) => Err(engine(error)),
-        }
-    }
-}
-
-impl Read for Snapshot {
-    fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.table(table)? {
-            Some(open) => get(&open, key),
-            None => Ok(None),
-        }
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        prefix: &str,
-        row: &mut dyn FnMut(&str, &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
-        match self.table(table)? {
-            Some(open) => scan(&open, prefix, row),
-            None => Ok(()),
-        }
-    }
-}
-
 impl Store for RedbStore {
     fn transact<R, F>(&self, work: F) -> impl Future<Output = Result<R, StoreError>> + Send
     where
         R: Send + 'static,
         F: FnOnce(&mut dyn Write) -> Result<R, StoreError> + Send + 'static,
     {
-        group::transact(self.jobs.clone(), work)
+        group::transact(self.jobs.clone(), |rows| work(rows))
     }
 
     fn read<R>(
         &self,
         work: impl FnOnce(&dyn Read) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let snapshot = Snapshot(self.database.begin_read().map_err(engine)?);
-        work(&snapshot)
+        self.ground.read(work)
+    }
+
+    fn outbox(&self) -> Arc<dyn dpat_outbox::Store> {
+        Arc::new(GroupOutbox::new(self.jobs.clone(), &self.ground))
+    }
+
+    fn backlog(&self) -> Result<u64, StoreError> {
+        self.ground.backlog()
     }
 }

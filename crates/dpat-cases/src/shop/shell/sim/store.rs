@@ -1,19 +1,21 @@
-//! The store of a simulated node: rows in memory that outlive it, behind a commit that takes time.
+//! The store of a simulated node: a database in memory that outlives it, behind a commit that takes time.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::future::Future;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dpat_core::{Entropy, Sleep};
+use dpat_outbox::Limits;
 use dpat_sim::async_node::AsyncNode;
+use redb::Database;
+use redb::backends::InMemoryBackend;
 use tokio::sync::mpsc;
 
 use super::super::group::{self, GROUP_MAX, Job, QUEUE_MAX};
-use crate::shop::service::ports::{Read, Store, StoreError, Table, Write};
+use super::super::relay::GroupOutbox;
+use super::super::rows::{Ground, engine};
+use crate::shop::service::ports::{Read, Store, StoreError, Write};
 use crate::sync::Mutex;
 
 /// The shortest commit.
@@ -21,23 +23,37 @@ pub const COMMIT_MIN: Duration = Duration::from_micros(200);
 /// The longest commit.
 pub const COMMIT_MAX: Duration = Duration::from_micros(800);
 
-type Rows = BTreeMap<String, Vec<u8>>;
-type Image = BTreeMap<Table, Rows>;
-/// What a group changes: none stands for a row that is removed.
-type Changes = BTreeMap<Table, BTreeMap<String, Option<Vec<u8>>>>;
+/// Memory for pages, per store.
+const CACHE_BYTES: usize = 16 << 20;
 
-/// What is durable: the rows of one service, whatever becomes of its node.
-#[derive(Debug, Default)]
-pub struct Durable(Mutex<Arc<Image>>);
+/// What is durable: the database of one service, whatever becomes of its node. Made when it is first asked for.
+#[derive(Default)]
+pub struct Durable(Mutex<Option<Ground>>);
+
+impl fmt::Debug for Durable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Durable").finish_non_exhaustive()
+    }
+}
 
 impl Durable {
-    fn snapshot(&self) -> Arc<Image> {
-        Arc::clone(&self.0.lock())
+    fn ground(&self) -> Result<Ground, StoreError> {
+        let mut ground = self.0.lock();
+        if let Some(ground) = &*ground {
+            return Ok(ground.clone());
+        }
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(InMemoryBackend::new())
+            .map_err(engine)?;
+        let made = Ground::open(database, Limits::DEFAULT)?;
+        *ground = Some(made.clone());
+        Ok(made)
     }
 
     /// Loses everything, as a machine does whose disk is gone.
     pub(crate) fn wipe(&self) {
-        *self.0.lock() = Arc::default();
+        *self.0.lock() = None;
     }
 
     /// Looks at the rows.
@@ -48,22 +64,7 @@ impl Durable {
         &self,
         look: impl FnOnce(&dyn Read) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        look(&Snapshot(&self.snapshot()))
-    }
-
-    fn apply(&self, changes: Changes) {
-        let mut image = self.0.lock();
-        // Copies the rows only if somebody still looks at them.
-        let image = Arc::make_mut(&mut image);
-        for (table, rows) in changes {
-            let stored = image.entry(table).or_default();
-            for (key, row) in rows {
-                match row {
-                    Some(row) => drop(stored.insert(key, row)),
-                    None => drop(stored.remove(&key)),
-                }
-            }
-        }
+        self.ground()?.read(look)
     }
 }
 
@@ -73,7 +74,7 @@ impl Durable {
 #[derive(Clone)]
 pub struct SimStore {
     jobs: mpsc::Sender<Job>,
-    durable: Arc<Durable>,
+    ground: Ground,
 }
 
 impl fmt::Debug for SimStore {
@@ -84,12 +85,15 @@ impl fmt::Debug for SimStore {
 
 impl SimStore {
     /// Opens what is durable, in this life of its node.
-    #[must_use]
-    pub fn open(node: &AsyncNode, durable: Arc<Durable>) -> Self {
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub fn open(node: &AsyncNode, durable: &Durable) -> Result<Self, StoreError> {
+        let ground = durable.ground()?;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        let writer = write_loop(node.clone(), Arc::clone(&durable), queue);
+        let writer = write_loop(node.clone(), ground.clone(), queue);
         drop(node.spawn(writer));
-        Self { jobs, durable }
+        Ok(Self { jobs, ground })
     }
 }
 
@@ -99,36 +103,37 @@ impl Store for SimStore {
         R: Send + 'static,
         F: FnOnce(&mut dyn Write) -> Result<R, StoreError> + Send + 'static,
     {
-        group::transact(self.jobs.clone(), work)
+        group::transact(self.jobs.clone(), |rows| work(rows))
     }
 
     fn read<R>(
         &self,
         work: impl FnOnce(&dyn Read) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        self.durable.read(work)
+        self.ground.read(work)
+    }
+
+    fn outbox(&self) -> Arc<dyn dpat_outbox::Store> {
+        Arc::new(GroupOutbox::new(self.jobs.clone(), &self.ground))
+    }
+
+    fn backlog(&self) -> Result<u64, StoreError> {
+        self.ground.backlog()
     }
 }
 
 /// Takes whatever waits, runs it, commits once, and then answers.
-async fn write_loop(node: AsyncNode, durable: Arc<Durable>, mut queue: mpsc::Receiver<Job>) {
+async fn write_loop(node: AsyncNode, ground: Ground, mut queue: mpsc::Receiver<Job>) {
     let more = u64::try_from((COMMIT_MAX - COMMIT_MIN).as_nanos()).unwrap_or(0);
     let mut group = Vec::new();
     while queue.recv_many(&mut group, GROUP_MAX).await > 0 {
+        let takes = COMMIT_MIN + Duration::from_nanos(node.below(more));
+        // A crash here loses the group, of which nothing has been done yet: no transaction is open across the wait …
+        node.time().sleep(takes).await;
         let mut answers = Vec::with_capacity(group.len());
-        let run = run_group(&durable.snapshot(), group.drain(..), &mut answers);
-        let result = match run {
-            Ok(changes) => {
-                let takes = COMMIT_MIN + Duration::from_nanos(node.below(more));
-                // A crash here loses the group …
-                node.time().sleep(takes).await;
-                durable.apply(changes);
-                // … and here keeps it, and nobody hears of it.
-                give_way().await;
-                Ok(())
-            }
-            Err(error) => Err(error),
-        };
+        let result = ground.commit(group.drain(..), &mut answers);
+        // … and here keeps it, and nobody hears of it.
+        give_way().await;
         for answer in answers {
             answer(result.clone());
         }
@@ -150,108 +155,4 @@ async fn give_way() {
         std::task::Poll::Ready(())
     })
     .await;
-}
-
-fn run_group(
-    base: &Image,
-    group: impl Iterator<Item = Job>,
-    answers: &mut Vec<group::Answer>,
-) -> Result<Changes, StoreError> {
-    let mut tables = Overlay {
-        base,
-        changes: Changes::new(),
-    };
-    for job in group {
-        match job(&mut tables) {
-            Ok(answer) => answers.push(answer),
-            Err(refusal) => {
-                (refusal.answer)(Err(refusal.error.clone()));
-                return Err(refusal.error);
-            }
-        }
-    }
-    Ok(tables.changes)
-}
-
-/// Every key from a prefix on.
-fn from(prefix: &str) -> (Bound<&str>, Bound<&str>) {
-    (Bound::Included(prefix), Bound::Unbounded)
-}
-
-struct Snapshot<'i>(&'i Image);
-
-impl Read for Snapshot<'_> {
-    fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.get(&table).and_then(|rows| rows.get(key)).cloned())
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        prefix: &str,
-        row: &mut dyn FnMut(&str, &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
-        let rows = self.0.get(&table).into_iter();
-        let mut rows = rows.flat_map(|rows| rows.range::<str, _>(from(prefix)));
-        rows.by_ref()
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .all(|(key, value)| row(key, value));
-        Ok(())
-    }
-}
-
-/// The rows as the running group sees them.
-struct Overlay<'i> {
-    base: &'i Image,
-    changes: Changes,
-}
-
-impl Read for Overlay<'_> {
-    fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let changed = self.changes.get(&table).and_then(|rows| rows.get(key));
-        match changed {
-            Some(row) => Ok(row.clone()),
-            None => Snapshot(self.base).get(table, key),
-        }
-    }
-
-    fn scan(
-        &self,
-        table: Table,
-        prefix: &str,
-        row: &mut dyn FnMut(&str, &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
-        let Some(changes) = self.changes.get(&table) else {
-            return Snapshot(self.base).scan(table, prefix, row);
-        };
-        let mut rows = BTreeMap::new();
-        Snapshot(self.base).scan(table, prefix, &mut |key, value| {
-            rows.insert(key.to_owned(), value.to_owned());
-            true
-        })?;
-        let changed = changes.range::<str, _>(from(prefix));
-        for (key, change) in changed.take_while(|(key, _)| key.starts_with(prefix)) {
-            match (rows.entry(key.clone()), change) {
-                (Entry::Occupied(entry), None) => drop(entry.remove()),
-                (Entry::Vacant(_), None) => {}
-                (entry, Some(value)) => drop(entry.insert_entry(value.clone())),
-            }
-        }
-        rows.iter().all(|(key, value)| row(key, value));
-        Ok(())
-    }
-}
-
-impl Write for Overlay<'_> {
-    fn put(&mut self, table: Table, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        let rows = self.changes.entry(table).or_default();
-        rows.insert(key.to_owned(), Some(value.to_owned()));
-        Ok(())
-    }
-
-    fn remove(&mut self, table: Table, key: &str) -> Result<(), StoreError> {
-        let rows = self.changes.entry(table).or_default();
-        rows.insert(key.to_owned(), None);
-        Ok(())
-    }
 }

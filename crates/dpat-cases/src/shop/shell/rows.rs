@@ -1,0 +1,294 @@
+//! Rows, markers and events in a redb database, within one transaction of many callers.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dpat_core::{Class, Classify, Wall};
+use dpat_idempotency::Key;
+use dpat_idempotency::inbox::Markers;
+use dpat_outbox::{AppendError, Appended, Event, Limits};
+use dpat_redb::{Config, EngineError, Inbox, InboxTx, Outbox, OutboxTx, commit};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
+};
+
+use super::group::{Answer, Job};
+use crate::shop::service::ports::{Read, StoreError, Table, Write};
+
+pub(super) fn engine(error: impl fmt::Display) -> StoreError {
+    StoreError::Engine(error.to_string())
+}
+
+fn definition(table: Table) -> TableDefinition<'static, &'static str, &'static [u8]> {
+    TableDefinition::new(table.0)
+}
+
+/// What a relay does within the transaction.
+pub(super) type OutboxWork<'w> = &'w mut dyn FnMut(&mut OutboxTx<'_>) -> Result<(), EngineError>;
+
+/// Everything that can be done within the transaction of a group.
+pub(super) trait Rows: Write {
+    /// Works on the outbox.
+    fn on_outbox(&mut self, work: OutboxWork<'_>) -> Result<(), StoreError>;
+}
+
+/// A database with an outbox and an inbox. Clones share it.
+#[derive(Clone)]
+pub(super) struct Ground {
+    database: Arc<Database>,
+    outbox: Outbox,
+    inbox: Inbox,
+}
+
+impl Ground {
+    /// Opens what is in a database, or makes it.
+    pub(super) fn open(database: Database, limits: Limits) -> Result<Self, StoreError> {
+        let database = Arc::new(database);
+        let config = |prefix| Config::new(prefix).map_err(engine);
+        let outbox = Outbox::open(Arc::clone(&database), config("outbox")?, limits);
+        Ok(Self {
+            outbox: outbox.map_err(engine)?,
+            inbox: Inbox::open(&database, &config("inbox")?).map_err(engine)?,
+            database,
+        })
+    }
+
+    pub(super) fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Reads the latest durable state.
+    pub(super) fn read<R>(
+        &self,
+        work: impl FnOnce(&dyn Read) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        let snapshot = Snapshot(self.database.begin_read().map_err(engine)?);
+        work(&snapshot)
+    }
+
+    /// Counts the events that are neither sent nor given up.
+    pub(super) fn backlog(&self) -> Result<u64, StoreError> {
+        let lag = self.outbox.lag_now().map_err(engine)?;
+        Ok(lag.backlog_rows)
+    }
+
+    /// Runs the transactions of a group one after the other, and commits them together.
+    pub(super) fn commit(
+        &self,
+        group: impl Iterator<Item = Job>,
+        answers: &mut Vec<Answer>,
+    ) -> Result<(), StoreError> {
+        let transaction = self.database.begin_write().map_err(engine)?;
+        let mut tables = Tables {
+            ground: self,
+            transaction: &transaction,
+            open: BTreeMap::new(),
+            outbox: None,
+            inbox: None,
+            appended: false,
+        };
+        for job in group {
+            match job(&mut tables) {
+                Ok(answer) => answers.push(answer),
+                Err(refusal) => {
+                    (refusal.answer)(Err(refusal.error.clone()));
+                    return Err(refusal.error);
+                }
+            }
+        }
+        let appended = tables.appended;
+        drop(tables);
+        commit(transaction).map_err(engine)?;
+        if appended {
+            self.outbox.notify();
+        }
+        Ok(())
+    }
+}
+
+/// The tables of the running group, each opened once.
+struct Tables<'t> {
+    ground: &'t Ground,
+    transaction: &'t WriteTransaction,
+    open: BTreeMap<Table, redb::Table<'t, &'static str, &'static [u8]>>,
+    outbox: Option<OutboxTx<'t>>,
+    inbox: Option<InboxTx<'t>>,
+    appended: bool,
+}
+
+impl<'t> Tables<'t> {
+    fn table(
+        &mut self,
+        table: Table,
+    ) -> Result<&mut redb::Table<'t, &'static str, &'static [u8]>, StoreError> {
+        match self.open.entry(table) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let opened = self.transaction.open_table(definition(table));
+                Ok(entry.insert(opened.map_err(engine)?))
+            }
+        }
+    }
+
+    fn inbox(&mut self) -> Result<&mut InboxTx<'t>, StoreError> {
+        let inbox = match self.inbox.take() {
+            Some(open) => open,
+            None => {
+                let opened = self.ground.inbox.within(self.transaction);
+                opened.map_err(engine)?
+            }
+        };
+        Ok(self.inbox.insert(inbox))
+    }
+
+    fn outbox(&mut self) -> Result<&mut OutboxTx<'t>, StoreError> {
+        let outbox = match self.outbox.take() {
+            Some(open) => open,
+            None => {
+                let opened = self.ground.outbox.within(self.transaction);
+                opened.map_err(engine)?
+            }
+        };
+        Ok(self.outbox.insert(outbox))
+    }
+}
+
+impl Read for Tables<'_> {
+    fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.open.get(&table) {
+            Some(open) => get(open, key),
+            None => {
+                let opened = self.transaction.open_table(definition(table));
+                get(&opened.map_err(engine)?, key)
+            }
+        }
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &str,
+        row: &mut dyn FnMut(&str, &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        match self.open.get(&table) {
+            Some(open) => scan(open, prefix, row),
+            None => {
+                let opened = self.transaction.open_table(definition(table));
+                scan(&opened.map_err(engine)?, prefix, row)
+            }
+        }
+    }
+}
+
+impl Markers for Tables<'_> {
+    type Error = StoreError;
+
+    fn marker(&mut self, key: &Key) -> Result<Option<Bytes>, StoreError> {
+        self.inbox()?.marker(key).map_err(engine)
+    }
+
+    fn set_marker(&mut self, key: &Key, marker: Bytes, at: Wall) -> Result<(), StoreError> {
+        self.inbox()?.set_marker(key, marker, at).map_err(engine)
+    }
+}
+
+impl Write for Tables<'_> {
+    fn put(&mut self, table: Table, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.table(table)?.insert(key, value).map_err(engine)?;
+        Ok(())
+    }
+
+    fn remove(&mut self, table: Table, key: &str) -> Result<(), StoreError> {
+        self.table(table)?.remove(key).map_err(engine)?;
+        Ok(())
+    }
+
+    fn append(&mut self, event: &Event, now: Wall) -> Result<Option<Appended>, StoreError> {
+        match self.outbox()?.append(event, now) {
+            Ok(appended) => {
+                self.appended = true;
+                Ok(Some(appended))
+            }
+            Err(AppendError::Full { .. }) => Ok(None),
+            Err(error) => Err(engine(error)),
+        }
+    }
+
+    fn forget(&mut self, before: Wall, max: usize) -> Result<usize, StoreError> {
+        self.inbox()?.sweep(before, max).map_err(engine)
+    }
+}
+
+impl Rows for Tables<'_> {
+    fn on_outbox(&mut self, work: OutboxWork<'_>) -> Result<(), StoreError> {
+        work(self.outbox()?).map_err(|error| match error.class() {
+            Class::Corrupt => StoreError::Corrupt {
+                table: "outbox",
+                reason: error.to_string(),
+            },
+            _ => engine(error),
+        })
+    }
+}
+
+fn get(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let row = table.get(key).map_err(engine)?;
+    Ok(row.map(|guard| guard.value().to_vec()))
+}
+
+fn scan(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    prefix: &str,
+    row: &mut dyn FnMut(&str, &[u8]) -> bool,
+) -> Result<(), StoreError> {
+    for entry in table.range(prefix..).map_err(engine)? {
+        let (key, value) = entry.map_err(engine)?;
+        if !key.value().starts_with(prefix) || !row(key.value(), value.value()) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A snapshot of the latest durable state.
+struct Snapshot(redb::ReadTransaction);
+
+impl Snapshot {
+    fn table(
+        &self,
+        table: Table,
+    ) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>, StoreError> {
+        match self.0.open_table(definition(table)) {
+            Ok(open) => Ok(Some(open)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(engine(error)),
+        }
+    }
+}
+
+impl Read for Snapshot {
+    fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.table(table)? {
+            Some(open) => get(&open, key),
+            None => Ok(None),
+        }
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        prefix: &str,
+        row: &mut dyn FnMut(&str, &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        match self.table(table)? {
+            Some(open) => scan(&open, prefix, row),
+            None => Ok(()),
+        }
+    }
+}
