@@ -7,6 +7,7 @@ pub mod echo;
 pub mod flp;
 mod harness;
 pub mod mc;
+pub mod register;
 pub mod registry;
 pub mod two_phase;
 pub mod wal;

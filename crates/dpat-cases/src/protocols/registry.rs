@@ -6,6 +6,7 @@ use dpat_sim::{Of, Registry};
 use super::broadcast::Broadcasts;
 use super::counter::Counter;
 use super::echo::Echoes;
+use super::register::{Available, Consistent};
 use super::wal::Log;
 
 /// Returns all of them, as `dpat sim --list` prints them.
@@ -25,6 +26,8 @@ pub fn registry() -> Registry {
     Registry::default()
         .with(Of::<Echoes>::new())
         .with(Of::<Broadcasts>::new())
+        .with(Of::<Consistent>::new())
+        .with(Of::<Available>::new())
         .with(AsyncOf::<Counter>::new())
         .with(Log)
 }
