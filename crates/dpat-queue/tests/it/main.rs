@@ -5,8 +5,12 @@
 
 mod alloc;
 mod cancel;
+#[cfg(feature = "wal")]
+mod crash;
 mod memory;
 mod pitfalls;
+#[cfg(feature = "wal")]
+mod process;
 #[cfg(feature = "wal")]
 mod wal;
 mod worker;
