@@ -6,6 +6,7 @@ use dpat_core::{AnyTime, Sleep};
 
 use crate::error::ConfigError;
 use crate::queue::Queue;
+use crate::rules::Rules;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -71,6 +72,7 @@ pub(crate) struct Config {
     pub(crate) dead_bytes_max: u64,
     pub(crate) batch_max: usize,
     pub(crate) waiters_max: usize,
+    pub(crate) rules: Rules,
 }
 
 impl Default for Builder {
@@ -89,6 +91,7 @@ impl Default for Builder {
                 dead_bytes_max: 64 << 20,
                 batch_max: 1_000,
                 waiters_max: 10_000,
+                rules: Rules::default(),
             },
         }
     }
@@ -164,6 +167,13 @@ impl Builder {
     /// Sets how many callers may wait to receive, and as many to send; 10 000 by default.
     pub const fn waiters_max(mut self, callers: usize) -> Self {
         self.config.waiters_max = callers;
+        self
+    }
+
+    /// Leaves a rule out, to see that tests find it.
+    #[cfg(feature = "test-util")]
+    pub const fn mutant(mut self, mutant: Option<crate::testing::Mutant>) -> Self {
+        self.config.rules.left_out = mutant;
         self
     }
 

@@ -244,6 +244,22 @@ impl Embedded {
         self.state.with(|state| run(&state.machine))
     }
 
+    /// Waits before a send or a settlement is answered.
+    #[inline]
+    async fn answer(&self, ticket: Option<Ticket>) -> Result<(), BackendError> {
+        self.commit_if(self.config.rules.durable_first(), ticket)
+            .await
+    }
+
+    #[inline]
+    async fn commit_if(&self, first: bool, ticket: Option<Ticket>) -> Result<(), BackendError> {
+        if first {
+            self.commit(ticket).await
+        } else {
+            Ok(())
+        }
+    }
+
     fn fail(&self, error: &BackendError) {
         let wakes = self.state.with(|state| {
             state.failed.get_or_insert_with(|| error.clone());
@@ -258,7 +274,7 @@ impl Embedded {
         outcome: &Outcome,
     ) -> Result<(), SettleError> {
         let ticket = self.write_settlement(receipt, outcome)?;
-        Ok(self.commit(ticket).await?)
+        Ok(self.answer(ticket).await?)
     }
 
     #[inline]
@@ -270,6 +286,14 @@ impl Embedded {
         self.with(self.now(), |state| {
             state.check()?;
             let record = state.machine.settle(receipt, outcome)?;
+            #[cfg(feature = "test-util")]
+            if !self.config.rules.reject_at_once() {
+                let mut ticket = None;
+                for step in state.machine.in_two_steps(record) {
+                    ticket = self.write(state, step)?;
+                }
+                return Ok(ticket);
+            }
             Ok(self.write(state, record)?)
         })
     }
@@ -285,7 +309,7 @@ impl Embedded {
         let mut settled = Vec::with_capacity(written.len());
         for ticket in written {
             settled.push(match ticket {
-                Ok(ticket) => self.commit(ticket).await.map_err(SettleError::from),
+                Ok(ticket) => self.answer(ticket).await.map_err(SettleError::from),
                 Err(error) => Err(error),
             });
         }

@@ -7,6 +7,7 @@ mod message;
 
 mod config;
 mod machine;
+mod rules;
 
 mod backend;
 mod embedded;
@@ -21,6 +22,8 @@ mod worker;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod sync;
+#[cfg(feature = "test-util")]
+pub mod testing;
 mod trace;
 
 #[cfg(test)]

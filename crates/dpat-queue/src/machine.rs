@@ -11,8 +11,10 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(feature = "wal", feature = "test-util", test))]
+use record::Buried;
 #[cfg(any(feature = "wal", test))]
-use record::{Buried, Kept};
+use record::Kept;
 pub(crate) use record::{Record, Why};
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -326,9 +328,10 @@ impl Machine {
         }
         let (_, slot) = self.ready.first()?;
         let entry = self.entry(slot)?;
+        let rises = self.config.rules.count_at_claim() || entry.count == 0;
         Some(Record::Claimed {
             id: entry.id,
-            count: entry.count.saturating_add(1),
+            count: entry.count.saturating_add(u32::from(rises)),
             until: (self.clock + self.config.visibility).as_nanos(),
         })
     }
@@ -362,7 +365,8 @@ impl Machine {
                 delay,
                 reason: text,
             } => {
-                let not_before = match delay.is_zero() {
+                let at_once = delay.is_zero() || !self.config.rules.wait_for_time();
+                let not_before = match at_once {
                     true => Wall::MIN,
                     false => self.clock + *delay,
                 };
@@ -471,7 +475,10 @@ impl Machine {
         let id = u64::try_from(receipt.id().get()).ok();
         let entry = id.and_then(|id| self.by_id(id));
         entry
-            .filter(|entry| entry.held && u128::from(entry.count) == receipt.token())
+            .filter(|entry| {
+                entry.held && u128::from(entry.count) == receipt.token()
+                    || !self.config.rules.fence()
+            })
             .ok_or(SettleError::Stale)
     }
 

@@ -41,7 +41,8 @@ impl Embedded {
             if !handed_out.deliveries.is_empty() {
                 waiting.served = true;
                 drop(waiting);
-                self.commit(ticket).await?;
+                self.commit_if(self.config.rules.claim_first(), ticket)
+                    .await?;
                 return Ok(handed_out.keep());
             }
             if now >= deadline || max == 0 {

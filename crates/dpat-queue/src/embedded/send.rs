@@ -11,7 +11,7 @@ use crate::message::{Message, MessageId, Sent};
 impl Embedded {
     pub(crate) async fn send(&self, message: Message) -> Result<Sent, SendError> {
         let (sent, ticket) = self.take_in(message).await?;
-        self.commit(ticket).await?;
+        self.answer(ticket).await?;
         Ok(sent)
     }
 
@@ -24,7 +24,7 @@ impl Embedded {
         let mut all = Vec::with_capacity(taken.len());
         for one in taken {
             all.push(match one {
-                Ok((sent, ticket)) => match self.commit(ticket).await {
+                Ok((sent, ticket)) => match self.answer(ticket).await {
                     Ok(()) => Ok(sent),
                     Err(error) => Err(error.into()),
                 },

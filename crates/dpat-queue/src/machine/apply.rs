@@ -138,10 +138,14 @@ impl Machine {
             return;
         };
         self.unschedule(slot);
+        let rises_at_claim = self.config.rules.count_at_claim();
         let Some(entry) = self.entry_mut(slot) else {
             return;
         };
         entry.held = false;
+        if !rises_at_claim {
+            entry.count += 1;
+        }
         entry.not_before = Wall::from_nanos(not_before);
         entry.reason = reason.or_else(|| entry.reason.take());
         self.counts.retried += 1;
@@ -216,7 +220,8 @@ impl Machine {
         self.next = self.next.max(entry.id + 1).max(entry.place + 1);
         self.bytes += entry.size;
         self.index.insert(entry.id, slot);
-        let key = entry.parts.key.clone();
+        let keeps_order = self.config.rules.one_of_a_key();
+        let key = entry.parts.key.clone().filter(|_| keeps_order);
         self.slots[slot as usize] = Some(entry);
         let mut all = self.all;
         self.link(&mut all, slot, |entry| &mut entry.in_all);
@@ -259,6 +264,9 @@ impl Machine {
             }
         }
         let entry = self.slots[slot as usize].take()?;
+        if let (Some(key), false) = (&entry.parts.dedup, self.config.rules.remember_keys()) {
+            self.dedup.remove(key);
+        }
         self.free.push(slot);
         self.bytes -= entry.size;
         self.made_room = true;

@@ -1,7 +1,9 @@
 //! Looking at a queue without changing it.
 
 #[cfg(any(feature = "wal", test))]
-use super::{Buried, Kept, Record};
+use super::Kept;
+#[cfg(any(feature = "wal", feature = "test-util", test))]
+use super::{Buried, Record};
 use super::{Entry, Machine, NONE, State};
 use crate::message::{DeadLetter, Message, MessageId, Parts, Peeked, Stats, When};
 
@@ -83,6 +85,26 @@ impl Machine {
             paused: self.paused,
             ..self.counts
         }
+    }
+
+    /// What a rejection would be that is written down in two steps; other records as they are.
+    #[cfg(feature = "test-util")]
+    pub(crate) fn in_two_steps(&self, record: Record) -> Vec<Record> {
+        let Record::Rejected { id, at, reason } = record else {
+            return vec![record];
+        };
+        let Some(entry) = self.by_id(id) else {
+            return Vec::new();
+        };
+        let buried = Buried {
+            id,
+            at,
+            sent_at: entry.sent_at.as_nanos(),
+            count: entry.count,
+            reason,
+            parts: entry.parts.clone(),
+        };
+        vec![Record::Done { id }, Record::Buried(Box::new(buried))]
     }
 
     pub(crate) fn count_duplicate(&mut self) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dpat_core::{Classify, Effect, ManualTime, SplitMix64};
+use dpat_queue::testing::Mutant;
 use dpat_queue::{Delivery, Message, MessageId, Outcome, Queue, WalQueue};
 use dpat_sim::disk::{CrashFailure, CrashPoints, CrashReport, SimDisk, Strike};
 use dpat_wal::Durability;
@@ -12,20 +13,34 @@ use crate::world::{SECOND, now};
 
 const PAYLOAD_BYTES: usize = 9_000;
 
-fn open(
-    disk: &SimDisk,
-    time: &ManualTime,
+/// How the queue is opened: as it should be, without syncs, or without a rule.
+#[derive(Clone, Copy)]
+struct Shape {
     durability: Durability,
-) -> Result<WalQueue<SimDisk>, ()> {
+    mutant: Option<Mutant>,
+}
+
+const SOUND: Shape = Shape {
+    durability: Durability::PowerLoss,
+    mutant: None,
+};
+
+const UNSYNCED: Shape = Shape {
+    durability: Durability::ProcessKill,
+    mutant: None,
+};
+
+fn open(disk: &SimDisk, time: &ManualTime, shape: Shape) -> Result<WalQueue<SimDisk>, ()> {
     let log = dpat_wal::Config::builder()
         .segment_bytes(48 << 10)
         .frame_bytes_max(41 << 10)
         .preallocate_bytes(4 << 10)
-        .durability(durability)
+        .durability(shape.durability)
         .entropy(SplitMix64::new(1));
     let settings = Queue::builder()
         .message_bytes_max(16 << 10)
-        .visibility(SECOND);
+        .visibility(SECOND)
+        .mutant(shape.mutant);
     let log = log.build().unwrap();
     let opened = WalQueue::open(disk.clone(), log, settings, time.clone());
     opened.map(|(wal, _)| wal).map_err(drop)
@@ -42,6 +57,8 @@ struct Promised {
     counts: BTreeMap<u32, u32>,
     /// Messages of which something was under way when it ended.
     doubts: BTreeSet<u32>,
+    /// Those of them that must be somewhere: what was under way could not remove them.
+    kept: BTreeSet<u32>,
 }
 
 fn message(number: u32) -> Message {
@@ -102,6 +119,9 @@ impl Life<'_> {
         let delivery = self.held.remove(0);
         let number = number(delivery.payload());
         let settled = now(self.queue().settle(delivery.receipt, outcome.clone()));
+        if settled.is_err() && *outcome != Outcome::Done {
+            self.promised.kept.insert(number);
+        }
         self.end(number, settled)?;
         match outcome {
             Outcome::Done => drop(self.promised.done.insert(number)),
@@ -115,6 +135,9 @@ impl Life<'_> {
         let letters = now(self.queue().dead_letters(None, 1)).map_err(drop)?;
         let number = number(letters[0].message.payload());
         let replayed = now(self.queue().replay(letters[0].id));
+        if replayed.is_err() {
+            self.promised.kept.insert(number);
+        }
         assert!(self.end(number, replayed)?);
         self.promised.dead.remove(&number);
         Ok(())
@@ -152,10 +175,10 @@ impl Life<'_> {
     }
 }
 
-fn work(disk: &SimDisk, promised: &mut Promised, durability: Durability) {
+fn work(disk: &SimDisk, promised: &mut Promised, shape: Shape) {
     let time = ManualTime::new();
     for first in [0, 100] {
-        let Ok(wal) = open(disk, &time, durability) else {
+        let Ok(wal) = open(disk, &time, shape) else {
             return;
         };
         let mut life = Life {
@@ -171,9 +194,9 @@ fn work(disk: &SimDisk, promised: &mut Promised, durability: Durability) {
 }
 
 /// Opens what is left and compares it with what was promised.
-fn check(disk: &SimDisk, promised: &Promised, durability: Durability) -> Result<(), String> {
+fn check(disk: &SimDisk, promised: &Promised, shape: Shape) -> Result<(), String> {
     let time = ManualTime::new();
-    let wal = open(disk, &time, durability).map_err(|()| "not opened")?;
+    let wal = open(disk, &time, shape).map_err(|()| "not opened")?;
     let queue = wal.queue();
     let letters = now(queue.dead_letters(None, 100)).map_err(|error| error.to_string())?;
     let dead: BTreeSet<u32> = letters
@@ -204,6 +227,11 @@ fn check(disk: &SimDisk, promised: &Promised, durability: Durability) -> Result<
             return fails(number, "is not where it was promised to be");
         }
     }
+    for number in &promised.kept {
+        if !live.contains_key(number) && !dead.contains(number) {
+            return fails(number, "was promised to be somewhere");
+        }
+    }
     for number in live.keys().chain(&dead) {
         if !promised.sent.contains_key(number) && !promised.doubts.contains(number) {
             return fails(number, "was never sent");
@@ -223,26 +251,24 @@ fn check(disk: &SimDisk, promised: &Promised, durability: Durability) -> Result<
     Ok(())
 }
 
-fn enumerate(points: &CrashPoints, durability: Durability) -> Result<CrashReport, CrashFailure> {
+fn enumerate(points: &CrashPoints, shape: Shape) -> Result<CrashReport, CrashFailure> {
     points.run(
-        |disk, promised: &mut Promised| work(disk, promised, durability),
-        |disk, promised, _| check(disk, promised, durability),
+        |disk, promised: &mut Promised| work(disk, promised, shape),
+        |disk, promised, _| check(disk, promised, shape),
     )
 }
 
 #[test]
 fn every_crash_point_keeps_what_was_promised() {
     let points = CrashPoints::new(1).crash_recovery(false).images(3);
-    let report =
-        enumerate(&points, Durability::PowerLoss).unwrap_or_else(|failure| panic!("{failure}"));
+    let report = enumerate(&points, SOUND).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(report.operations > 100, "{report:?}");
 }
 
 #[test]
 fn every_crash_point_of_every_recovery_keeps_what_was_promised() {
     let points = CrashPoints::new(2).strikes(&[Strike::Crash]).images(1);
-    let report =
-        enumerate(&points, Durability::PowerLoss).unwrap_or_else(|failure| panic!("{failure}"));
+    let report = enumerate(&points, SOUND).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(report.recoveries > 100, "{report:?}");
 }
 
@@ -252,7 +278,7 @@ fn every_failing_call_is_answered_with_the_truth() {
         .strikes(&[Strike::Fail, Strike::Full])
         .crash_recovery(false)
         .images(2);
-    enumerate(&points, Durability::PowerLoss).unwrap_or_else(|failure| panic!("{failure}"));
+    enumerate(&points, SOUND).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 #[test]
@@ -260,7 +286,26 @@ fn a_killed_process_loses_nothing_without_syncs() {
     let points = CrashPoints::new(4)
         .strikes(&[Strike::Kill])
         .crash_recovery(false);
-    enumerate(&points, Durability::ProcessKill).unwrap_or_else(|failure| panic!("{failure}"));
+    enumerate(&points, UNSYNCED).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn each_rule_of_durability_that_is_left_out_is_found() {
+    for mutant in [
+        Mutant::AckBeforeDurable,
+        Mutant::HandOutBeforeDurable,
+        Mutant::RejectInTwoSteps,
+    ] {
+        let shape = Shape {
+            mutant: Some(mutant),
+            ..SOUND
+        };
+        let points = CrashPoints::new(6)
+            .strikes(&[Strike::Crash])
+            .crash_recovery(false);
+        let found = enumerate(&points.images(6), shape).is_err();
+        assert!(found, "{mutant:?} is not found");
+    }
 }
 
 #[test]
@@ -269,7 +314,7 @@ fn an_answer_before_its_record_is_durable_is_found() {
     let points = CrashPoints::new(5)
         .strikes(&[Strike::Crash])
         .crash_recovery(false);
-    let failure = enumerate(&points, Durability::ProcessKill).unwrap_err();
+    let failure = enumerate(&points, UNSYNCED).unwrap_err();
     assert!(
         failure.message.contains("promised") || failure.message.contains("forgotten"),
         "{failure}"

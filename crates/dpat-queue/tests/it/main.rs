@@ -8,6 +8,7 @@ mod cancel;
 #[cfg(feature = "wal")]
 mod crash;
 mod memory;
+mod mutants;
 mod pitfalls;
 #[cfg(feature = "wal")]
 mod process;

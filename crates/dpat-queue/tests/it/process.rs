@@ -60,6 +60,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// One write for the whole line; its end tells that it was not cut.
+#[allow(clippy::print_stdout, reason = "the child talks to its parent so")]
 fn say(line: &str) {
     println!("\nsaid {line} .");
 }
