@@ -84,7 +84,7 @@ impl Simulation for Log {
     fn info(&self) -> Info {
         Info {
             name: NAME,
-            about: "A write-ahead log on a disk that fails: what was acknowledged is there, in order, once",
+            about: "what a write-ahead log acknowledged is there, in order, once, however its disk fails",
             nodes_default: 1,
             nodes_min: 1,
             properties: &[KEPT, TOLD],
