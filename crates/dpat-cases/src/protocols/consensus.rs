@@ -13,6 +13,12 @@ use std::time::Duration;
 use dpat_model::{Cx, Digest, Input, Lsn, NodeIx, Peer, Process, ReqId};
 use serde::{Deserialize, Serialize};
 
+mod run;
+mod series;
+
+pub use run::{Contest, Decisions};
+pub use series::{At, Series};
+
 /// What a node takes for its next vote when a round leaves it open.
 pub trait Coin: Clone + Debug + Send + Sync + 'static {
     /// Whether the vote is random.
@@ -70,8 +76,6 @@ pub enum Broken {
     CountsVotesTwice,
     /// A node keeps to a proposal that it has seen; the mutant flips the coin.
     FlipsAlthoughItSawAProposal,
-    /// A vote leaves when it is durable.
-    VotesBeforeTheLogIsDurable,
 }
 
 /// Half of a round.
@@ -208,11 +212,7 @@ impl<C: Coin> Consensus<C> {
             if node == self.me {
                 continue;
             }
-            if self.is_broken(Broken::VotesBeforeTheLogIsDurable) {
-                cx.send_early(node, msg);
-            } else {
-                cx.send(node, msg);
-            }
+            cx.send(node, msg);
         }
     }
 

@@ -4,9 +4,11 @@ use dpat_sim::async_node::AsyncOf;
 use dpat_sim::{Of, Registry};
 
 use super::broadcast::Broadcasts;
+use super::consensus::{Decisions, Fair, Parity};
 use super::counter::Counter;
 use super::echo::Echoes;
 use super::register::{Available, Consistent};
+use super::two_phase::Transaction;
 use super::wal::Log;
 
 /// Returns all of them, as `dpat sim --list` prints them.
@@ -28,6 +30,9 @@ pub fn registry() -> Registry {
         .with(Of::<Broadcasts>::new())
         .with(Of::<Consistent>::new())
         .with(Of::<Available>::new())
+        .with(Of::<Decisions<Fair>>::new())
+        .with(Of::<Decisions<Parity>>::new())
+        .with(Of::<Transaction>::new())
         .with(AsyncOf::<Counter>::new())
         .with(Log)
 }

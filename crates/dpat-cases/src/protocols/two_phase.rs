@@ -9,6 +9,10 @@ use std::time::Duration;
 use dpat_model::{Cx, Digest, Input, Lsn, NodeIx, Peer, Process, ReqId};
 use serde::{Deserialize, Serialize};
 
+mod run;
+
+pub use run::Transaction;
+
 /// The transaction manager's node.
 pub const MANAGER: NodeIx = NodeIx(0);
 
@@ -51,10 +55,12 @@ pub enum Broken {
     CommitsWhenAllButOneArePrepared,
     /// A resource manager that is prepared waits for the decision.
     GivesUpAlthoughPrepared,
+    /// A resource manager that was prepared before a crash still is.
+    GivesUpAfterARestart,
+    /// A resource manager that is prepared asks until it knows the decision.
+    AsksOnce,
     /// A vote leaves when it is durable.
     VotesBeforeTheLogIsDurable,
-    /// A decision leaves when it is durable.
-    DecidesBeforeTheLogIsDurable,
 }
 
 /// Where a node stands: tmState and rmState of the specification.
@@ -175,7 +181,9 @@ impl TwoPhase {
         } else {
             cx.send(MANAGER, Msg::Prepared);
         }
-        cx.arm(Timer::Resend, self.config.resend);
+        if !self.is_broken(Broken::AsksOnce) {
+            cx.arm(Timer::Resend, self.config.resend);
+        }
     }
 
     fn decide(&mut self, state: State, cx: &mut Cx<'_, Self>) {
@@ -192,14 +200,10 @@ impl TwoPhase {
             State::Aborted => Msg::Abort,
             _ => return,
         };
-        if self.is_broken(Broken::DecidesBeforeTheLogIsDurable) {
-            cx.send_early(to, msg);
-        } else {
-            cx.send(to, msg);
-        }
+        cx.send(to, msg);
     }
 
-    fn start(&self, cx: &mut Cx<'_, Self>) {
+    fn start(&mut self, cx: &mut Cx<'_, Self>) {
         match self.state {
             State::Init => cx.arm(Timer::Abort, self.config.patience),
             State::Working => {
@@ -207,6 +211,9 @@ impl TwoPhase {
                 if let Some(after) = self.config.give_up_after {
                     cx.arm(Timer::GiveUp, after);
                 }
+            }
+            State::Prepared if self.is_broken(Broken::GivesUpAfterARestart) => {
+                self.become_(State::Aborted, cx);
             }
             State::Prepared => self.vote(cx),
             State::Committed | State::Aborted => {}
