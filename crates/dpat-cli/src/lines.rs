@@ -127,9 +127,10 @@ impl View for Lines {
         };
         if let Some(simulation) = &verdict.simulation {
             say(&format!(
-                "simulated {} ms in {} ms, {} events, trace {}",
+                "simulated {} ms in {} ms, {} times real time; {} events, trace {}",
                 simulation.simulated_ms,
                 simulation.elapsed_ms,
+                simulation.times_real_time(),
                 simulation.events,
                 simulation.trace_hash
             ));

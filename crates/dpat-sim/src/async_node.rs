@@ -12,9 +12,9 @@
 //! program anew, on the disk that is left.
 
 mod faults;
-mod hash;
 mod net;
 mod node;
+mod queue;
 mod ready;
 mod record;
 mod sim;

@@ -2,7 +2,7 @@
 
 mod clients;
 mod faults;
-mod hash;
+pub(crate) mod hash;
 mod item;
 mod log;
 mod messages;

@@ -119,6 +119,14 @@ pub struct Simulation {
     pub elapsed_ms: u64,
 }
 
+impl Simulation {
+    /// Returns how many times faster than the time of its services the run was.
+    #[must_use]
+    pub fn times_real_time(&self) -> u64 {
+        self.simulated_ms / self.elapsed_ms.max(1)
+    }
+}
+
 impl Verdict {
     /// Says whether the run shows what it was asked to show.
     ///

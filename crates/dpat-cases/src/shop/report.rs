@@ -13,7 +13,9 @@ use serde::Serialize;
 
 use super::config::{Config, Faults, Nodes, Scenario};
 use super::domain::State;
-use super::record::{Check, Comparison, FaultEvent, Outcome, RunRecord, Sample, Story, Verdict};
+use super::record::{
+    Check, Comparison, FaultEvent, Outcome, RunRecord, Sample, Simulation, Story, Verdict,
+};
 use super::service::ports::Peer;
 use svg::{Arrow, Band, Row, Scale, Series, Span};
 
@@ -157,7 +159,7 @@ fn missing(record: &RunRecord) -> Vec<&str> {
 fn tiles(record: &RunRecord) -> Vec<(String, &'static str)> {
     let v = &record.verdict;
     let faults: u64 = v.faults_injected.values().sum();
-    vec![
+    let mut tiles = vec![
         (v.orders.to_string(), "orders sent"),
         (v.accepted.to_string(), "accepted"),
         (v.completed.to_string(), "completed"),
@@ -172,7 +174,10 @@ fn tiles(record: &RunRecord) -> Vec<(String, &'static str)> {
         (span(v.p99_ms), "p99 to the 202"),
         (span(v.complete_p99_ms), "p99 to the end"),
         (format!("{:.0} MB", v.rss_peak_mb), "peak memory"),
-    ]
+    ];
+    let times = |simulation: &Simulation| format!("{}×", simulation.times_real_time());
+    tiles.extend(v.simulation.as_ref().map(|it| (times(it), "real time")));
+    tiles
 }
 
 /// Prints a length of time.

@@ -253,14 +253,8 @@ impl World {
     /// Wakes every timer of a node: its clock has changed, so that they are due at another time.
     fn wake_timers(&mut self, node: NodeIx) {
         let of_node = |item: &Item| matches!(item, Item::Timer { node: of, .. } if *of == node);
-        let keys: Vec<_> = self
-            .queue
-            .iter()
-            .filter(|(_, item)| of_node(item))
-            .map(|(key, _)| *key)
-            .collect();
         let event = self.event();
-        for key in keys {
+        for key in self.queue.keys(of_node) {
             if let Some(waker) = self.take_timer(key) {
                 self.after.wakers.push((waker, event));
             }
@@ -282,7 +276,9 @@ impl World {
                 Item::Op(_) | Item::Restart { .. } | Item::Resume { .. } | Item::Disk { .. }
             )
         };
-        self.queue.retain(|_, item| !of_script(item));
+        for key in self.queue.keys(of_script) {
+            self.queue.remove(key);
+        }
         self.links.heal();
         self.look_at_held();
         for node in (0..self.nodes).map(NodeIx) {

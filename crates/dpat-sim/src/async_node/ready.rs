@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
 use super::sync::Mutex;
@@ -23,15 +24,17 @@ pub(super) struct Woken {
 
 /// The tasks that were woken and not yet polled, each once.
 #[derive(Debug, Default)]
-pub(super) struct Ready(Mutex<Queue>);
+pub(super) struct Ready {
+    queue: Mutex<Queue>,
+    /// The event that is under way.
+    event: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Queue {
     slots: Vec<Slot>,
     free: Vec<u32>,
     woken: VecDeque<Woken>,
-    /// The event that is under way.
-    event: u64,
 }
 
 #[derive(Debug)]
@@ -45,7 +48,7 @@ impl Ready {
     /// Takes a slot for a task.
     #[allow(clippy::cast_possible_truncation, reason = "tasks are limited below")]
     pub(super) fn open(&self) -> TaskId {
-        let mut queue = self.0.lock();
+        let mut queue = self.queue.lock();
         let slot = queue.free.pop().unwrap_or_else(|| {
             queue.slots.push(Slot {
                 generation: 0,
@@ -65,7 +68,7 @@ impl Ready {
 
     /// Gives the slot of a task back; its wakers do nothing from now on.
     pub(super) fn close(&self, task: TaskId) {
-        let mut queue = self.0.lock();
+        let mut queue = self.queue.lock();
         let state = &mut queue.slots[task.slot as usize];
         if state.open && state.generation == task.generation {
             state.open = false;
@@ -76,18 +79,18 @@ impl Ready {
 
     /// Says which event is under way, for the causes of what is woken.
     pub(super) fn at_event(&self, event: u64) {
-        self.0.lock().event = event;
+        self.event.store(event, Ordering::Relaxed);
     }
 
     /// Wakes a task because of an earlier event.
     pub(super) fn wake(&self, task: TaskId, cause: u64) {
-        self.0.lock().wake(task, Some(cause));
+        self.queue.lock().wake(task, cause);
     }
 
     /// Takes the next task: a drawn one, or the first.
     #[allow(clippy::cast_possible_truncation, reason = "below a length")]
     pub(super) fn next(&self, mut order: Option<&mut Stream>) -> Option<Woken> {
-        let mut queue = self.0.lock();
+        let mut queue = self.queue.lock();
         loop {
             let woken = match (&mut order, queue.woken.len()) {
                 (_, 0) => return None,
@@ -113,11 +116,10 @@ impl Ready {
 }
 
 impl Queue {
-    fn wake(&mut self, task: TaskId, cause: Option<u64>) {
+    fn wake(&mut self, task: TaskId, cause: u64) {
         let slot = &mut self.slots[task.slot as usize];
         if slot.open && slot.generation == task.generation && !slot.queued {
             slot.queued = true;
-            let cause = cause.unwrap_or(self.event);
             self.woken.push_back(Woken { task, cause });
         }
     }
@@ -134,7 +136,8 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.ready.0.lock().wake(self.task, None);
+        let cause = self.ready.event.load(Ordering::Relaxed);
+        self.ready.queue.lock().wake(self.task, cause);
     }
 }
 

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 
 use dpat_model::{Fault, NodeIx, Peer, Script};
 
-use super::hash::TraceHash;
+use crate::engine::hash::TraceHash;
 use crate::{
     Cause, Family, Fate, FateWord, Route, Sent, SentFate, Shade, Trace, TraceEvent, TraceMode,
     Violation,

@@ -31,6 +31,8 @@ pub struct AsyncSim<S: AsyncSystem> {
     order: Option<Stream>,
     /// The present life of each node, and the clients after them.
     handles: Vec<Option<AsyncNode>>,
+    /// Empty lists, which the next events fill.
+    spare: After,
     clients: Vec<Client>,
     nodes: u32,
     seed: u64,
@@ -174,6 +176,7 @@ impl<S: AsyncSystem> AsyncSim<S> {
             ready,
             order,
             handles: Vec::new(),
+            spare: After::default(),
             clients: states,
             nodes,
             seed,
@@ -249,8 +252,15 @@ impl<S: AsyncSystem> AsyncSim<S> {
             match polled {
                 Ok(Poll::Pending) => {
                     task.program = Some(program);
-                    let rest = self.shared.world.lock().put_back(task);
-                    self.guard(|_| drop(rest));
+                    let (rest, quiet) = {
+                        let mut world = self.shared.world.lock();
+                        (world.put_back(task), world.after.is_empty())
+                    };
+                    match rest {
+                        None if quiet => return,
+                        None => {}
+                        rest => drop(self.guard(|_| drop(rest))),
+                    }
                 }
                 Ok(Poll::Ready(())) => {
                     self.shared.world.lock().ended();
@@ -268,42 +278,39 @@ impl<S: AsyncSystem> AsyncSim<S> {
 
     /// Does what runs code of the programs, outside the lock, until nothing of it is left.
     fn settle(&mut self) {
+        // The lists are swapped, so that they keep what they have allocated.
+        let mut after = std::mem::take(&mut self.spare);
         loop {
-            let (after, event) = {
+            let event = {
                 let mut world = self.shared.world.lock();
                 if world.after.is_empty() {
-                    return;
+                    break;
                 }
-                let event = world.event();
-                (std::mem::take(&mut world.after), event)
+                std::mem::swap(&mut world.after, &mut after);
+                world.event()
             };
-            let After {
-                graves,
-                handlers,
-                wakers,
-                serves,
-                boots,
-                clients,
-            } = after;
-            for program in graves {
+            for program in after.graves.drain(..) {
                 self.guard(|_| drop(program));
             }
-            self.guard(|_| drop(handlers));
-            for (waker, cause) in wakers {
+            for handler in after.handlers.drain(..) {
+                self.guard(|_| drop(handler));
+            }
+            for (waker, cause) in after.wakers.drain(..) {
                 self.ready.at_event(cause);
                 self.guard(|_| waker.wake());
             }
             self.ready.at_event(event);
-            for node in boots {
+            for node in after.boots.drain(..) {
                 self.boot(node);
             }
-            for serve in serves {
+            for serve in after.serves.drain(..) {
                 self.serve(serve);
             }
-            for (client, call) in clients {
+            for (client, call) in after.clients.drain(..) {
                 self.next_call(client, call);
             }
         }
+        self.spare = after;
     }
 
     fn boot(&mut self, node: NodeIx) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dpat_core::{Clock, Instant, Sleep, Wall};
 
 use super::node::AsyncNode;
-use super::world::Key;
+use super::queue::Key;
 
 /// The clocks of a node, with the faults that they have; clones are the same clocks.
 ///

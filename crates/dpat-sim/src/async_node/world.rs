@@ -10,6 +10,7 @@ use dpat_model::{Fault, NodeIx, Peer, Reading, Script, Trigger};
 
 use super::net::{CallId, Calls, Carried, End, Envelope, Handler};
 use super::node::Shared;
+use super::queue::{Key, Queue};
 use super::ready::{Ready, TaskId};
 use super::record::{Record, What};
 use super::sim::Struck;
@@ -19,9 +20,6 @@ use crate::{Coverage, Families, Family, Fate, Judge, Links, NodeClock, Stream};
 
 /// What a message weighs beside its body, for links of limited capacity.
 const HEADER_BYTES: usize = 32;
-
-/// The place of something in the queue: its time, and a number that no other has.
-pub(super) type Key = (u64, u64);
 
 /// The nodes, the network between them, and everything that is still to happen.
 pub(super) struct World {
@@ -37,8 +35,7 @@ pub(super) struct World {
     pub(super) calls: Calls,
     pub(super) tasks: Vec<Option<TaskState>>,
     live_tasks: usize,
-    pub(super) queue: BTreeMap<Key, Item>,
-    next_seq: u64,
+    pub(super) queue: Queue<Item>,
     /// Messages that a link keeps.
     pub(super) held: Vec<Envelope>,
     /// Messages on their way, held, or waiting for a paused node.
@@ -208,8 +205,7 @@ impl World {
             calls: Calls::default(),
             tasks: Vec::new(),
             live_tasks: 0,
-            queue: BTreeMap::new(),
-            next_seq: 0,
+            queue: Queue::default(),
             held: Vec::new(),
             messages: 0,
             script: making.script,
@@ -276,17 +272,13 @@ impl World {
 
     /// Adds something to the queue.
     pub(super) fn push(&mut self, at_ns: u64, item: Item) -> Key {
-        let key = (at_ns, self.next_seq);
-        self.next_seq += 1;
-        self.queue.insert(key, item);
-        key
+        self.queue.push(at_ns, item)
     }
 
     /// Returns when something happens next.
-    pub(super) fn next_at(&self) -> Option<u64> {
-        let (key, _) = self.queue.first_key_value()?;
+    pub(super) fn next_at(&mut self) -> Option<u64> {
         // What is due at the end of time never happens.
-        Some(key.0).filter(|at| *at != u64::MAX)
+        self.queue.first_at().filter(|at| *at != u64::MAX)
     }
 
     pub(super) fn add_timer(&mut self, node: NodeIx, at: Instant, waker: Waker) -> Key {
@@ -297,14 +289,14 @@ impl World {
 
     /// Returns the waker of a timer that has not fired.
     pub(super) fn timer(&mut self, key: Key) -> Option<&mut Waker> {
-        match self.queue.get_mut(&key)? {
+        match self.queue.get_mut(key)? {
             Item::Timer { waker, .. } => Some(waker),
             _ => None,
         }
     }
 
     pub(super) fn take_timer(&mut self, key: Key) -> Option<Waker> {
-        match self.queue.remove(&key)? {
+        match self.queue.remove(key)? {
             Item::Timer { waker, .. } => Some(waker),
             _ => None,
         }
@@ -476,11 +468,10 @@ impl World {
 
     /// Has everything happen that is due at a time.
     pub(super) fn happen_at(&mut self, at: u64) {
-        while let Some(first) = self.queue.first_entry() {
-            if first.key().0 != at || self.judge.violation().is_some() {
+        while self.judge.violation().is_none() {
+            let Some(item) = self.queue.pop_at(at) else {
                 break;
-            }
-            let item = first.remove();
+            };
             self.strike_due();
             self.happen(item);
         }

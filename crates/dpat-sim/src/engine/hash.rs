@@ -6,7 +6,7 @@ use std::hash::Hasher;
 ///
 /// It takes integers as one word each, so that values hash alike on machines of every word size and byte order.
 #[derive(Clone, Debug)]
-pub(super) struct TraceHash(u64);
+pub(crate) struct TraceHash(u64);
 
 const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
 
@@ -19,7 +19,7 @@ const fn fold(state: u64, word: u64) -> u64 {
 }
 
 impl TraceHash {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(fold(0x243F_6A88_85A3_08D3, seed))
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::shop::record::{BreakerSample, FirstBad, Outcome, Span as Call, Violation};
+use crate::shop::record::{BreakerSample, FirstBad, Outcome, Simulation, Span as Call, Violation};
 use crate::shop::service::ports::Step;
 
 /// A run of twelve seconds with an outage of payment in the middle.
@@ -226,4 +226,20 @@ fn the_command_repeats_the_run() {
         command(&config),
         "cargo dpat demo shop --orders 2000 --rate 400 --seed 9 --faults none --without retry"
     );
+}
+
+#[test]
+fn a_simulated_run_says_how_many_times_faster_than_real_time_it_was() {
+    assert!(!html().contains("real time"));
+    let mut record = record();
+    record.verdict.simulation = Some(Simulation {
+        simulated: true,
+        trace_hash: "00000000000000ab".to_owned(),
+        events: 9,
+        simulated_ms: 14_250,
+        elapsed_ms: 95,
+    });
+    let html = render(&record).unwrap();
+    assert!(html.contains("150×"));
+    assert!(html.contains("real time"));
 }
