@@ -31,7 +31,7 @@ use record::{Scribe, Text};
 use sessions::Sessions;
 
 pub use log::{SYNC_MAX_NS, SYNC_MIN_NS};
-pub use start::{run, script_of};
+pub use start::{run, run_keeping, script_of};
 pub use world::World;
 
 type Proc<Pr> = <Pr as Protocol>::Process;
@@ -441,7 +441,7 @@ impl<Pr: Protocol> Engine<Pr> {
     }
 
     /// Judges the end and puts everything together.
-    fn finish(mut self) -> Outcome {
+    fn finish(mut self) -> (Outcome, Pr) {
         if self.judge.violation().is_none() {
             self.audit_all();
         }
@@ -465,7 +465,7 @@ impl<Pr: Protocol> Engine<Pr> {
             };
             scribe.finish(heading, violation.as_ref(), &self.script)
         });
-        Outcome {
+        let outcome = Outcome {
             seed: self.seed,
             events: self.events,
             delivered: self.delivered,
@@ -475,7 +475,8 @@ impl<Pr: Protocol> Engine<Pr> {
             script: self.script,
             calls: self.clients.iter().map(Client::begun).collect(),
             trace,
-        }
+        };
+        (outcome, self.protocol)
     }
 }
 

@@ -34,7 +34,7 @@ pub mod async_node;
 pub use protocol::{Call, ClientCx, Happened, Mutant, Protocol, Setup, Simulable, What, Wire};
 pub use run::{Outcome, RunSpec, SpecError, TraceMode};
 
-pub use engine::{QUEUE_MAX, SYNC_MAX_NS, SYNC_MIN_NS, World, run, script_of};
+pub use engine::{QUEUE_MAX, SYNC_MAX_NS, SYNC_MIN_NS, World, run, run_keeping, script_of};
 
 pub use determinism::assert_deterministic;
 

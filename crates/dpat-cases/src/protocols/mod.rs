@@ -1,6 +1,7 @@
 //! Protocols between nodes, small enough to read: simulated, explored, and broken on purpose.
 
 pub mod broadcast;
+pub mod cap;
 pub mod consensus;
 pub mod counter;
 pub mod echo;

@@ -24,6 +24,14 @@ use crate::{
 /// # Errors
 /// [`SpecError`] if there is no such mutant, the number of nodes is out of range, or the script cannot be run.
 pub fn run<Pr: Protocol>(spec: &RunSpec) -> Result<Outcome, SpecError> {
+    run_keeping::<Pr>(spec).map(|(outcome, _)| outcome)
+}
+
+/// Runs a protocol once and gives it back: for one that has more to tell than a verdict.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_keeping<Pr: Protocol>(spec: &RunSpec) -> Result<(Outcome, Pr), SpecError> {
     let begun = Begun::<Pr>::new(spec)?;
     let mut engine = Engine::new(spec, begun)?;
     engine.run();

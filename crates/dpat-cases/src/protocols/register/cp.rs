@@ -146,6 +146,12 @@ impl Register {
         self.kept.promised
     }
 
+    /// Returns what the node stores.
+    #[must_use]
+    pub const fn stored(&self) -> Stored {
+        self.kept.stored
+    }
+
     fn is_broken(&self, rule: Broken) -> bool {
         self.config.broken == Some(rule)
     }

@@ -1,5 +1,6 @@
 //! The protocols: explored, simulated, broken, shrunk.
 
+mod cap;
 mod counter;
 mod explored;
 mod registered;
