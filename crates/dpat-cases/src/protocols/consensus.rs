@@ -76,6 +76,8 @@ pub enum Broken {
     CountsVotesTwice,
     /// A node keeps to a proposal that it has seen; the mutant flips the coin.
     FlipsAlthoughItSawAProposal,
+    /// A node that waits asks again.
+    AsksOnce,
 }
 
 /// Half of a round.
@@ -226,8 +228,9 @@ impl<C: Coin> Consensus<C> {
     }
 
     fn wait(&self, cx: &mut Cx<'_, Self>) {
-        if let Some(after) = self.config.resend {
-            cx.arm((), after);
+        match self.config.resend {
+            Some(after) if !self.is_broken(Broken::AsksOnce) => cx.arm((), after),
+            _ => {}
         }
     }
 

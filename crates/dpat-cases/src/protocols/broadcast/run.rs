@@ -56,7 +56,7 @@ impl Protocol for Broadcasts {
     const NAME: &'static str = "broadcast";
     const ABOUT: &'static str = "what is acknowledged reaches every node once, in order";
     const NODES: u32 = 5;
-    const NODES_MIN: u32 = 2;
+    const NODES_MIN: u32 = 3;
     const PROPERTIES: &'static [&'static str] = &[
         "no-duplicates",
         "in-order",

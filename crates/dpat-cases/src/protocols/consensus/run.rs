@@ -52,12 +52,18 @@ impl Contest for Fair {
             rule: "a node keeps to a proposal that it has seen",
             seeds_max: 200,
         },
+        Mutant {
+            name: "asks-once",
+            rule: "a node that waits asks again",
+            seeds_max: 10,
+        },
     ];
     const RULES: &'static [Broken] = &[
         Broken::DecidesOnOneProposalLess,
         Broken::ProposesWhatMostOfTheHeardReport,
         Broken::CountsVotesTwice,
         Broken::FlipsAlthoughItSawAProposal,
+        Broken::AsksOnce,
     ];
 }
 
@@ -77,10 +83,16 @@ impl Contest for Parity {
             rule: "a node keeps to a proposal that it has seen",
             seeds_max: 30,
         },
+        Mutant {
+            name: "asks-once",
+            rule: "a node that waits asks again",
+            seeds_max: 10,
+        },
     ];
     const RULES: &'static [Broken] = &[
         Broken::DecidesOnOneProposalLess,
         Broken::FlipsAlthoughItSawAProposal,
+        Broken::AsksOnce,
     ];
 }
 
