@@ -1,6 +1,7 @@
 //! The `dpat` command.
 #![forbid(unsafe_code)]
 
+mod cap;
 mod check;
 mod demo;
 mod flp;

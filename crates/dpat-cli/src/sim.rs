@@ -8,10 +8,10 @@ use dpat_cases::protocols::registry::registry;
 use dpat_core::{Clock, SystemClock};
 use dpat_sim::{Family, Info, Registry, batch, coverage_table};
 
-use crate::flp;
 use crate::output::{result, say, write};
 use crate::refusal::Refusal;
 use crate::runs::{specify, threads};
+use crate::{cap, flp};
 
 /// Seeds unless told otherwise.
 const SEEDS: Range<u64> = 0..100;
@@ -19,7 +19,7 @@ const SEEDS: Range<u64> = 0..100;
 /// Options of `dpat sim`.
 #[derive(Debug, Args)]
 pub(crate) struct Sim {
-    /// A protocol or a known-bad variant of one, PROTOCOL@MUTANT; or a theorem: flp.
+    /// A protocol or a known-bad variant of one, PROTOCOL@MUTANT; or a theorem: flp, cap.
     #[arg(required_unless_present = "list", conflicts_with = "list")]
     protocol: Option<String>,
     /// From A up to, not including, B [default: 0..100].
@@ -34,7 +34,7 @@ pub(crate) struct Sim {
     /// Of flp: how many rounds shall pass without a decision.
     #[arg(long)]
     rounds: Option<u32>,
-    /// Of flp: the seed of the adversary and of the coins.
+    /// Of flp: the seed of the adversary and of the coins. Of cap: that of both runs.
     #[arg(long)]
     seed: Option<u64>,
     /// List the protocols, their properties and their known-bad variants.
@@ -62,18 +62,25 @@ pub(crate) fn run(sim: &Sim) -> u8 {
             list(&registry(), sim.json);
             return crate::OK;
         }
-        Some("flp") => theorem(sim),
+        Some(name @ ("flp" | "cap")) => theorem(sim, name),
         Some(name) => seeds(sim, name),
     };
     done.unwrap_or_else(|refusal| refusal.exit())
 }
 
-fn theorem(sim: &Sim) -> Result<u8, Refusal> {
+fn theorem(sim: &Sim, name: &str) -> Result<u8, Refusal> {
     if sim.seeds.is_some() || sim.script.is_some() {
-        let text = "flp: is one run, without --seeds and --script; see --rounds and --seed";
+        let text = format!("{name}: is one run, without --seeds and --script; see --seed");
+        return Err(Refusal::Usage(text));
+    }
+    if name == "flp" {
+        return flp::run(sim.nodes, sim.rounds, sim.seed, sim.json);
+    }
+    if sim.nodes.is_some() || sim.rounds.is_some() {
+        let text = "cap: has three nodes and one partition, without --nodes and --rounds";
         return Err(Refusal::Usage(text.to_owned()));
     }
-    flp::run(sim.nodes, sim.rounds, sim.seed, sim.json)
+    cap::run(sim.seed, sim.json)
 }
 
 fn seeds(sim: &Sim, name: &str) -> Result<u8, Refusal> {
@@ -112,6 +119,9 @@ fn list(registry: &Registry, json: bool) {
     }
     write(
         "flp\n  what Fischer, Lynch and Paterson prove, run: no deterministic consensus ends for certain\n",
+    );
+    write(
+        "cap\n  what Gilbert and Lynch prove, run: cut in two, a register is consistent or available\n",
     );
 }
 

@@ -117,7 +117,7 @@ fn the_list_names_protocols_properties_and_mutants() {
     assert!(!counter["properties"].as_array().unwrap().is_empty());
     assert_eq!(fields(&counter["mutants"][0]), ["name", "seeds_max"]);
     let people = stdout(&dpat(&["sim", "--list"]));
-    for name in MUTANTS.iter().chain(&["flp", "echo"]) {
+    for name in MUTANTS.iter().chain(&["flp", "cap", "echo"]) {
         assert!(people.contains(name), "{name}");
     }
 }
@@ -235,6 +235,8 @@ fn unknown_names_end_with_64_and_the_names_that_there_are() {
         &["sim", "echo", "--list"],
         &["sim", "flp", "--seeds", "0..3"],
         &["sim", "flp", "--rounds", "0"],
+        &["sim", "cap", "--seeds", "0..3"],
+        &["sim", "cap", "--nodes", "5"],
         &["replay", "echo"],
         &["mc", "luck"],
         &["mc", "two-phase", "--rms", "0"],
@@ -290,6 +292,26 @@ fn a_bad_script_ends_with_65_and_its_place() {
         code(&["sim", "counter", "--script", &file, "--nodes", "3"]),
         64
     );
+}
+
+#[test]
+fn cap_shows_what_each_register_keeps() {
+    let output = dpat(&["sim", "cap", "--seed", "7", "--json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let object = verdict(&output);
+    assert_eq!(
+        (&object["protocol"], &object["seed"]),
+        (&json!("cap"), &json!(7))
+    );
+    assert_eq!(object["holds"], true);
+    let (cp, ap) = (&object["cp"], &object["ap"]);
+    assert_eq!(cp["linearizable"], "ok");
+    assert_eq!(cp["minority"]["answered"], 0);
+    assert_eq!(ap["linearizable"], "violation");
+    assert_eq!(ap["minority"]["answered"], ap["minority"]["asked"]);
+    let text = stderr(&output);
+    assert!(text.contains("register-cp"), "{text}");
+    assert!(text.contains("answered at n1"), "{text}");
 }
 
 #[test]
