@@ -43,6 +43,10 @@ enum ScenarioName {
     RetryStorm,
     /// Payment hangs for long.
     CascadingFailure,
+    /// Some events cannot be handled, ever.
+    PoisonMessage,
+    /// Packing is slower than selling for a while.
+    SlowConsumer,
 }
 
 impl From<ScenarioName> for Scenario {
@@ -51,6 +55,8 @@ impl From<ScenarioName> for Scenario {
             ScenarioName::Shop => Self::Shop,
             ScenarioName::RetryStorm => Self::RetryStorm,
             ScenarioName::CascadingFailure => Self::CascadingFailure,
+            ScenarioName::PoisonMessage => Self::PoisonMessage,
+            ScenarioName::SlowConsumer => Self::SlowConsumer,
         }
     }
 }

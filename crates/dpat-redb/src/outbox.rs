@@ -9,7 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use dpat_core::Wall;
-use dpat_outbox::{AppendError, Appended, Event, Lag, Limits, Parked, Position, Signal, Ticket};
+use dpat_outbox::{
+    AppendError, Appended, Event, Lag, Limits, Parked, Position, RowState, Signal, Ticket,
+};
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
 use crate::config::{Config, Threads};
@@ -159,6 +161,19 @@ impl Outbox {
     ) -> Result<Vec<Parked>, EngineError> {
         let snapshot = self.shared.names.read(&self.snapshot()?)?;
         snapshot.parked(after, max)
+    }
+
+    /// Returns up to `max` events with where they stand, from the first behind `after`. Waits for no writer.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub fn rows_now(
+        &self,
+        after: Option<Position>,
+        max: usize,
+    ) -> Result<Vec<(Position, Event, RowState)>, EngineError> {
+        let snapshot = self.shared.names.read(&self.snapshot()?)?;
+        snapshot.rows(after, max)
     }
 
     fn snapshot(&self) -> Result<redb::ReadTransaction, EngineError> {

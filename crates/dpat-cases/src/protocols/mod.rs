@@ -4,6 +4,7 @@ pub mod broadcast;
 pub mod cap;
 pub mod consensus;
 pub mod counter;
+pub mod delivery;
 pub mod echo;
 pub mod flp;
 mod harness;

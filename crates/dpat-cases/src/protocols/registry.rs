@@ -6,6 +6,7 @@ use dpat_sim::{Of, Registry};
 use super::broadcast::Broadcasts;
 use super::consensus::{Decisions, Fair, Parity};
 use super::counter::Counter;
+use super::delivery::Delivery;
 use super::echo::Echoes;
 use super::register::{Available, Consistent};
 use super::two_phase::Transaction;
@@ -34,5 +35,6 @@ pub fn registry() -> Registry {
         .with(Of::<Decisions<Parity>>::new())
         .with(Of::<Transaction>::new())
         .with(AsyncOf::<Counter>::new())
+        .with(AsyncOf::<Delivery>::new())
         .with(Log)
 }

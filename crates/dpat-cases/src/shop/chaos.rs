@@ -14,6 +14,7 @@ use dpat_model::{Accept, Fault, InputError, LinkSet, MILLION, NodeIx, Op, Script
 use super::config::{Config, Faults, Nodes, Scenario};
 use super::domain::{CARD_LIMIT_CENTS, Fnv, Order};
 use super::service::ports::{Peer, Step};
+use super::service::shipping::RECEIVED;
 use super::workflow::COMPLETED;
 
 /// What a script for the shop says in `protocol`.
@@ -169,11 +170,17 @@ pub fn accept(op: &Op, simulated: bool) -> Result<(), (&'static str, String)> {
         } => match &op.when {
             _ if for_us.is_none() && !simulated => refuse("for_us", "needed with kill"),
             Trigger::Point { name, .. } => {
-                if name != COMPLETED {
-                    return Err(("on_event", format!("must be {COMPLETED:?}")));
-                }
-                if *node != self::node(Peer::Order) {
-                    return refuse("node", "only the order node passes this point");
+                let passes = match name.as_str() {
+                    COMPLETED => Peer::Order,
+                    RECEIVED => Peer::Shipping,
+                    _ => {
+                        let reason = format!("must be {COMPLETED:?} or {RECEIVED:?}");
+                        return Err(("on_event", reason));
+                    }
+                };
+                if *node != self::node(passes) {
+                    let reason = format!("only the {passes} node passes this point");
+                    return Err(("node", reason));
                 }
                 if order_id.is_none() && !simulated {
                     return refuse("order_id", "needed with a named on_event");
@@ -307,7 +314,7 @@ fn hits(seed: u64, number: usize, fault: &Request<'_>, subject: Subject<'_>) -> 
     }
 }
 
-/// Says whether the order node dies at this point, and for how long.
+/// Says whether the node that passes this point dies there, and for how long.
 #[must_use]
 pub fn dies_at(script: &Script, point: &str, order_id: &str) -> Option<Duration> {
     script
@@ -424,6 +431,46 @@ pub fn plan(config: &Config, orders: impl Iterator<Item = Order>) -> Script {
             let for_us = (length / 10 * 3).clamp(2_500_000, 10_000_000);
             one(length / 4, hang(payment, for_us))
         }
+        (Faults::Seeded, Scenario::PoisonMessage) => {
+            let mut script = none(config.seed);
+            let hit = [config.orders / 5, config.orders / 2, config.orders * 4 / 5];
+            let mut plain = orders.filter(is_plain);
+            let mut passed = 0;
+            for from in hit {
+                let skip = usize::try_from(from - passed).unwrap_or(0);
+                let Some(order) = plain.nth(skip) else { break };
+                passed = from + 1;
+                let when = Trigger::At(0);
+                let fault = Fault::Error {
+                    node: node(Peer::Shipping),
+                    step: Some(Step::Pack.name().to_owned()),
+                    order_id: Some(order.order_id),
+                    per_million: Some(MILLION),
+                    for_us: None,
+                };
+                script.ops.push(Op { when, fault });
+            }
+            script
+        }
+        (Faults::Seeded, Scenario::SlowConsumer) => one(length / 5, slow_packing(length / 2)),
+    }
+}
+
+/// Only an order that nothing but a fault can stop shows what a pattern is for.
+fn is_plain(order: &Order) -> bool {
+    let rare = |item: &super::domain::Item| item.sku.starts_with("rare-");
+    order.payment_cents <= CARD_LIMIT_CENTS && !order.items.iter().any(rare)
+}
+
+/// Packing takes longer than the orders leave it.
+fn slow_packing(for_us: u64) -> Fault {
+    Fault::Latency {
+        node: node(Peer::Shipping),
+        step: Some(Step::Pack.name().to_owned()),
+        order_id: None,
+        per_million: None,
+        add_us: 400_000,
+        for_us: Some(for_us.clamp(1_000_000, 5_000_000)),
     }
 }
 
@@ -526,7 +573,7 @@ fn seeded(config: &Config, orders: impl Iterator<Item = Order>, count: u64) -> S
     let down = (length / 16).clamp(200_000, 2_000_000);
     let hang_us = (length / 10).clamp(1_500_000, 3_000_000);
     let mut ops = Vec::new();
-    targeted(&mut ops, &entropy, orders, count);
+    targeted(&mut ops, (config.seed, &entropy), orders, count);
     let mut put = |at_us, fault| {
         let when = Trigger::At(at_us);
         ops.push(Op { when, fault });
@@ -571,6 +618,7 @@ fn seeded(config: &Config, orders: impl Iterator<Item = Order>, count: u64) -> S
         order_id: None,
         for_us: Some(for_us),
     };
+    put(length / 100 * 4, slow_packing(length / 5));
     put(at(15), kill(Peer::Inventory, down));
     put(at(32), hang(node(Peer::Payment), hang_us));
     put(at(66), kill(Peer::Shipping, down));
@@ -637,31 +685,38 @@ fn simulated(seed: u64, length: u64, down: u64, put: &mut impl FnMut(u64, Fault)
     );
 }
 
-/// Picks one order each for a lost request, a lost answer, and a kill between commit and event.
+/// What hits one order.
+#[derive(Clone, Copy)]
+enum Target {
+    LostRequest,
+    LostAnswer,
+    Kill(Peer, &'static str),
+}
+
+/// Picks one order each for a lost request, a lost answer, a kill between commit and event, and one between the receipt of an
+/// event and its effect.
 fn targeted(
     ops: &mut Vec<Op>,
-    entropy: &SplitMix64,
+    (seed, entropy): (u64, &SplitMix64),
     orders: impl Iterator<Item = Order>,
     count: u64,
 ) {
     let near = |percent: u64| count * percent / 100 + entropy.below(count / 25 + 1);
     let mut wanted = vec![
-        (near(6), Do::Error),
-        (near(9), Do::Drop),
-        (near(55), Do::Kill),
+        (near(6), Target::LostRequest),
+        (near(9), Target::LostAnswer),
+        (near(55), Target::Kill(Peer::Order, COMPLETED)),
     ];
+    // Further kinds of faults do not change the former.
+    let later = SplitMix64::stream(seed, "shipment faults");
+    let received = count * 78 / 100 + later.below(count / 25 + 1);
+    wanted.push((received, Target::Kill(Peer::Shipping, RECEIVED)));
     wanted.reverse();
     for (index, order) in (0_u64..).zip(orders) {
         let Some((from, action)) = wanted.last().copied() else {
             return;
         };
-        // Only an order that nothing but a fault can stop shows what the pattern is for.
-        let plain = order.payment_cents <= CARD_LIMIT_CENTS
-            && order
-                .items
-                .iter()
-                .all(|item| !item.sku.starts_with("rare-"));
-        if index < from || !plain {
+        if index < from || !is_plain(&order) {
             continue;
         }
         wanted.pop();
@@ -669,29 +724,29 @@ fn targeted(
         let step = Some(Step::Charge.name().to_owned());
         let (node, per_million, for_us) = (node(Peer::Payment), None, None);
         let fault = match action {
-            Do::Error => Fault::Error {
+            Target::LostRequest => Fault::Error {
                 node,
                 step,
                 order_id,
                 per_million,
                 for_us,
             },
-            Do::Drop => Fault::Drop {
+            Target::LostAnswer => Fault::Drop {
                 node,
                 step,
                 order_id,
                 per_million,
                 for_us,
             },
-            _ => Fault::Kill {
-                node: self::node(Peer::Order),
+            Target::Kill(peer, _) => Fault::Kill {
+                node: self::node(peer),
                 order_id,
                 for_us: Some(300_000),
             },
         };
         let when = match action {
-            Do::Kill => Trigger::Point {
-                name: COMPLETED.to_owned(),
+            Target::Kill(_, name) => Trigger::Point {
+                name: name.to_owned(),
                 nth: 1,
             },
             _ => Trigger::At(0),

@@ -6,16 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::chaos::Do;
+use dpat_model::Script;
+use dpat_queue::{Message, Queue};
+use futures_util::FutureExt;
+use serde::{Deserialize, Serialize};
+
+use super::chaos::{self, Do};
 use super::domain::{Item, OrderRecord, State, opening_stock};
 use super::driver::Sent;
-use super::journal::{self, Call, Entry as JournalEntry, Injected};
+use super::journal::{self, Call, Entry as JournalEntry, Injected, Queued};
 use super::policy::{BUDGET_FLOOR, BUDGET_RATIO, BUDGET_WINDOW, MINIMUM_CALLS, OPEN_TIME, PROBES};
 use super::record::{Check, FirstBad, Violation};
 use super::service::inventory::{HOLDS, STOCK};
 use super::service::payment::{Entry, Kind, LEDGER};
 use super::service::ports::{Peer, Read, Reply, Store, StoreError, Table, decode};
-use super::service::shipping::{SHIPMENTS, Shipment};
+use super::service::shipping::{QUEUE_BYTES_MAX, SHIPMENTS, Shipment};
 use super::shell::redb;
 use super::supervisor::Outage;
 use super::workflow::{ATTEMPTS_PER_TRY, ORDERS};
@@ -36,6 +41,21 @@ pub struct Stores {
     pub ledger: BTreeMap<String, Vec<Entry>>,
     /// By order id, oldest first.
     pub shipments: BTreeMap<String, Vec<Shipment>>,
+    /// Orders whose event the queue has acknowledged to the relay.
+    pub acknowledged: BTreeSet<String>,
+    /// Orders whose event waits in the queue.
+    pub queued: BTreeSet<String>,
+    /// Orders whose event was given up.
+    pub dead: BTreeMap<String, Dead>,
+}
+
+/// An event that was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dead {
+    /// Why.
+    pub reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
 }
 
 fn rows<T: for<'de> serde::Deserialize<'de>>(
@@ -68,7 +88,9 @@ impl Stores {
         let mut stores = Self::default();
         open(Peer::Order, &mut |tx| {
             stores.orders = rows(tx, ORDERS)?.into_iter().collect();
-            Ok(())
+            tx.acknowledged(&mut |order_id| {
+                stores.acknowledged.insert(order_id.to_owned());
+            })
         })?;
         open(Peer::Inventory, &mut |tx| {
             stores.stock = rows(tx, STOCK)?.into_iter().collect();
@@ -103,6 +125,45 @@ impl Stores {
             owner.join()?;
             result
         })
+    }
+
+    /// Looks at what is left in the queue of shipping.
+    ///
+    /// # Errors
+    /// Whatever the queue reports.
+    pub fn look_at(&mut self, queue: &Queue) -> Result<(), StoreError> {
+        const PAGE: usize = 1_000;
+        let failed = || StoreError::Engine("the queue does not list what it has".to_owned());
+        let order = |message: &Message| message.get_key().unwrap_or_default().to_owned();
+        let mut after = None;
+        loop {
+            // Embedded queues answer at once.
+            let page = queue.peek(after, PAGE).now_or_never();
+            let page = page.and_then(Result::ok).ok_or_else(failed)?;
+            self.queued
+                .extend(page.iter().map(|one| order(&one.message)));
+            after = page.last().map(|one| one.id);
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        let mut after = None;
+        loop {
+            let page = queue.dead_letters(after, PAGE).now_or_never();
+            let page = page.and_then(Result::ok).ok_or_else(failed)?;
+            after = page.last().map(|letter| letter.id);
+            let full = page.len() == PAGE;
+            for letter in page {
+                let dead = Dead {
+                    reason: letter.reason.to_string(),
+                    attempts: letter.count,
+                };
+                self.dead.insert(order(&letter.message), dead);
+            }
+            if !full {
+                return Ok(());
+            }
+        }
     }
 
     fn in_state(&self, state: State) -> u64 {
@@ -382,7 +443,7 @@ pub fn single_charge(stores: &Stores) -> Tally {
 pub fn event_once(stores: &Stores) -> (Tally, u64) {
     let mut tally = Tally::new(
         "event_once",
-        "the event of every completed order takes effect exactly once, and no other does",
+        "the event of every completed order reaches the queue and takes effect at most once, and no other does",
         0,
     );
     let mut lost = 0;
@@ -393,7 +454,7 @@ pub fn event_once(stores: &Stores) -> (Tally, u64) {
         tally.look();
         let parcels = stores.shipments.get(order_id).map_or(0, Vec::len) as u64;
         let at_ms = record.done_at_us().unwrap_or(0) / 1_000;
-        if parcels == 0 {
+        if parcels == 0 && !stores.acknowledged.contains(order_id) {
             lost += 1;
             let event = "completed, but its event never reached shipping".to_owned();
             tally.bad(1, Some(order_id), at_ms, event);
@@ -413,6 +474,79 @@ pub fn event_once(stores: &Stores) -> (Tally, u64) {
     (tally, lost)
 }
 
+/// What the queue has acknowledged takes effect, waits, or is a dead letter.
+#[must_use]
+pub fn nothing_lost(stores: &Stores) -> Tally {
+    let mut tally = Tally::new(
+        "nothing_lost",
+        "every event that the queue acknowledged has taken effect, waits, or is a dead letter",
+        0,
+    );
+    for order_id in &stores.acknowledged {
+        tally.look();
+        let kept = stores.shipments.contains_key(order_id)
+            || stores.queued.contains(order_id)
+            || stores.dead.contains_key(order_id);
+        if !kept {
+            let record = stores.orders.get(order_id);
+            let at_ms = record.and_then(OrderRecord::done_at_us).unwrap_or(0) / 1_000;
+            let event = "the queue took the event, and nothing came of it".to_owned();
+            tally.bad(1, Some(order_id), at_ms, event);
+        }
+    }
+    tally
+}
+
+/// What waits in the queue stays within its limit.
+///
+/// Counted are the bytes that waited when it was fullest.
+#[must_use]
+pub fn bounded_memory(history: &History) -> Tally {
+    let says = "the bytes that wait in the queue stay within its limit";
+    let mut tally = Tally::new("bounded_memory", says, QUEUE_BYTES_MAX);
+    let mut queued: Vec<&Queued> = history.queued.iter().collect();
+    queued.sort_by_key(|queued| queued.at_us);
+    for queued in queued {
+        tally.look();
+        let more = queued.bytes.saturating_sub(tally.check.count);
+        if queued.bytes <= QUEUE_BYTES_MAX {
+            tally.check.count += more;
+        } else {
+            let event = format!("{} bytes wait in the queue", queued.bytes);
+            tally.bad(more, Some(&queued.order_id), queued.at_us / 1_000, event);
+        }
+    }
+    tally
+}
+
+/// What cannot be handled is given up, and nothing else is.
+#[must_use]
+pub fn dead_letters(stores: &Stores, script: &Script) -> Tally {
+    let mut tally = Tally::new(
+        "dead_letters",
+        "exactly the events that cannot be handled are dead letters",
+        0,
+    );
+    let poison = |order_id: &str| chaos::means(script, Do::Error, order_id);
+    for (order_id, dead) in &stores.dead {
+        tally.look();
+        if !poison(order_id) {
+            let event = format!("a dead letter: {}", dead.reason);
+            tally.bad(1, Some(order_id), 0, event);
+        }
+    }
+    for (order_id, record) in &stores.orders {
+        if record.state == State::Completed && poison(order_id) {
+            tally.look();
+            if !stores.dead.contains_key(order_id) {
+                let event = "its event cannot be handled, and is no dead letter".to_owned();
+                tally.bad(1, Some(order_id), 0, event);
+            }
+        }
+    }
+    tally
+}
+
 /// What the journals of all nodes tell.
 #[derive(Debug, Default)]
 pub struct History {
@@ -420,6 +554,8 @@ pub struct History {
     pub calls: Vec<Call>,
     /// Every fault of a single request.
     pub faults: Vec<Injected>,
+    /// How full the queue was, each time that it was fuller than before.
+    pub queued: Vec<Queued>,
 }
 
 impl History {
@@ -440,6 +576,7 @@ impl History {
         match entry {
             JournalEntry::Call(call) => self.calls.push(call),
             JournalEntry::Fault(fault) => self.faults.push(fault),
+            JournalEntry::Queued(queued) => self.queued.push(queued),
         }
     }
 }

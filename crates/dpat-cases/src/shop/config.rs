@@ -26,16 +26,22 @@ pub enum Pattern {
     Outbox,
     /// The limit on retries, in the scenario that is about it.
     Budget,
+    /// Acknowledging an event to its queue after it has taken effect, not before.
+    Ack,
+    /// The limit of the queue between the relay and the packing of parcels.
+    Backpressure,
 }
 
 impl Pattern {
     /// Every pattern that can be left out.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Breaker,
         Self::Retry,
         Self::Idempotency,
         Self::Outbox,
         Self::Budget,
+        Self::Ack,
+        Self::Backpressure,
     ];
 
     /// Returns the name used on the command line.
@@ -47,6 +53,8 @@ impl Pattern {
             Self::Idempotency => "idempotency",
             Self::Outbox => "outbox",
             Self::Budget => "budget",
+            Self::Ack => "ack",
+            Self::Backpressure => "backpressure",
         }
     }
 
@@ -59,6 +67,8 @@ impl Pattern {
             Self::Idempotency => "single_charge",
             Self::Outbox => "event_once",
             Self::Budget => "retry_amplification",
+            Self::Ack => "nothing_lost",
+            Self::Backpressure => "bounded_memory",
         }
     }
 }
@@ -95,6 +105,10 @@ pub enum Scenario {
     RetryStorm,
     /// Payment hangs for long; its callers must not hang with it.
     CascadingFailure,
+    /// Some events cannot be handled, ever; the others must not wait for them.
+    PoisonMessage,
+    /// Packing is slower than selling for a while; what waits must stay within its limit.
+    SlowConsumer,
 }
 
 impl Scenario {
@@ -105,6 +119,8 @@ impl Scenario {
             Self::Shop => "shop",
             Self::RetryStorm => "retry-storm",
             Self::CascadingFailure => "cascading-failure",
+            Self::PoisonMessage => "poison-message",
+            Self::SlowConsumer => "slow-consumer",
         }
     }
 
@@ -117,7 +133,11 @@ impl Scenario {
                 Pattern::Retry,
                 Pattern::Idempotency,
                 Pattern::Outbox,
+                Pattern::Ack,
+                Pattern::Backpressure,
             ],
+            Self::PoisonMessage => &[],
+            Self::SlowConsumer => &[Pattern::Backpressure],
             Self::RetryStorm => &[Pattern::Budget],
             Self::CascadingFailure => &[Pattern::Breaker],
         }
@@ -234,11 +254,13 @@ impl Config {
     /// Returns the other side of a scenario that is about one pattern: without it, or with it again.
     #[must_use]
     pub fn counterpart(&self) -> Option<Self> {
-        let (Scenario::RetryStorm | Scenario::CascadingFailure, false) =
-            (self.scenario, self.serve)
-        else {
+        let two_sided = matches!(
+            self.scenario,
+            Scenario::RetryStorm | Scenario::CascadingFailure | Scenario::SlowConsumer
+        );
+        if !two_sided || self.serve {
             return None;
-        };
+        }
         let without = if self.without.is_empty() {
             self.scenario.patterns().to_vec()
         } else {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::chaos::{self, Do, Fate, Subject};
 use super::config::{Config, Pattern};
 use super::idempotency::Memory;
-use super::journal::{Entry, Injected, Journal};
+use super::journal::{Entry, Injected, Journal, Queued};
 use super::policy::{PolicyError, Use};
 use super::record::BreakerSample;
 use super::service::gateway::Gateway;
@@ -66,7 +66,10 @@ pub(crate) fn with_service<E: Env, H: Host>(
             };
             host.host(Payment::new(env, memory))
         }
-        Peer::Shipping => host.host(Shipping::new(env)),
+        Peer::Shipping => {
+            let queue = env.queue().cloned().ok_or(PolicyError::NoQueue)?;
+            host.host(Shipping::new(env, queue, run.uses(Pattern::Ack))?)
+        }
     })
 }
 
@@ -100,6 +103,15 @@ pub(crate) fn uses(run: &Config) -> Use {
         retry: run.uses(Pattern::Retry),
         budget: run.uses(Pattern::Budget),
     }
+}
+
+/// Writes down that a queue is fuller than ever.
+pub(crate) fn note_queued(journal: &Journal, now: Instant, bytes: u64, order_id: &str) {
+    journal.record(Entry::Queued(Queued {
+        at_us: micros(now),
+        bytes,
+        order_id: order_id.to_owned(),
+    }));
 }
 
 /// Asks the script what happens to a request, and writes it down.

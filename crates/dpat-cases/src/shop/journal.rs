@@ -20,6 +20,19 @@ pub enum Entry {
     Call(Call),
     /// A fault that was injected.
     Fault(Injected),
+    /// The queue of shipping is fuller than ever in this life of its node.
+    Queued(Queued),
+}
+
+/// How full a queue was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queued {
+    /// When, in microseconds since the start of the run.
+    pub at_us: u64,
+    /// What waited, in bytes.
+    pub bytes: u64,
+    /// The order whose event came last.
+    pub order_id: String,
 }
 
 /// One call as its caller saw it.

@@ -9,17 +9,20 @@ use std::thread::JoinHandle;
 
 use dpat_core::{Clock, Entropy, SplitMix64, Wall};
 use dpat_model::Script;
+use dpat_queue::Queue;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
+use super::chaos::Fate;
 use super::chaos::{self, Do};
-use super::config::Config;
+use super::config::{Config, Pattern};
 use super::host::{self, Host};
 use super::journal::{Entry, Injected, Journal};
 use super::policy::{Caller, Policy, PolicyError};
-use super::service::ports::{Env, Peer, Service, Step, StoreError};
+use super::service::ports::{Env, Peer, Request, Service, Step, StoreError};
 use super::shell::http::{HttpTransport, ServeError, Server};
+use super::shell::queue::FileQueue;
 use super::shell::redb::{self, RedbStore};
 use super::shell::time::RunTime;
 use super::story::Watched;
@@ -97,6 +100,7 @@ pub enum NodeError {
 /// How a node dies in the middle of its work.
 #[derive(Debug)]
 struct Death {
+    peer: Peer,
     script: Script,
     severed: Arc<AtomicBool>,
     dead: AtomicBool,
@@ -109,6 +113,7 @@ struct NodeEnv {
     time: RunTime,
     transport: Policy<HttpTransport, RunTime>,
     store: RedbStore,
+    queue: Option<Queue>,
     entropy: Arc<SplitMix64>,
     death: Arc<Death>,
     journal: Journal,
@@ -131,11 +136,21 @@ impl Env for NodeEnv {
     fn entropy(&self) -> &dyn Entropy {
         &*self.entropy
     }
+    fn queue(&self) -> Option<&Queue> {
+        self.queue.as_ref()
+    }
+    fn fate(&self, work: &Request) -> Fate {
+        let Death { peer, script, .. } = &*self.death;
+        host::suffer(*peer, script, &self.journal, work, self.time.now())
+    }
+    fn note_queued(&self, bytes: u64, order_id: &str) {
+        host::note_queued(&self.journal, self.time.now(), bytes, order_id);
+    }
     async fn at_point(&self, point: &'static str, order_id: &str) {
         if let Some(away) = chaos::dies_at(&self.death.script, point, order_id) {
             self.journal.record(Entry::Fault(Injected {
                 at_us: micros(self.time.now()),
-                target: Peer::Order,
+                target: self.death.peer,
                 kind: Do::Kill.name().to_owned(),
                 order_id: order_id.to_owned(),
                 step: Step::Ship,
@@ -171,7 +186,17 @@ pub fn run(
         .map_err(|source| NodeError::Start { peer, source })?;
     let store_error = |source| NodeError::Store { peer, source };
     let (store, owner) = redb::open(&config.store, Arc::clone(&severed)).map_err(store_error)?;
+    let time = RunTime::since(Wall::from_nanos(config.epoch_ns));
+    let files = if peer == Peer::Shipping {
+        let folder = config.store.with_extension("queue");
+        let backpressure = config.run.uses(Pattern::Backpressure);
+        Some(FileQueue::open(&folder, backpressure, time).map_err(store_error)?)
+    } else {
+        None
+    };
+    let queue = files.as_ref().map(|files| files.queue().clone());
     let death = Arc::new(Death {
+        peer,
         script: config.script.clone(),
         severed: Arc::clone(&severed),
         dead: AtomicBool::new(false),
@@ -182,12 +207,16 @@ pub fn run(
             biased;
             () = death.died.notified() => Ok(Ended::Died),
             () = stop => Ok(Ended::Stopped),
-            result = serve(config, prometheus, store, Arc::clone(&death)) => result,
+            result = serve(config, prometheus, (store, queue), time, Arc::clone(&death)) => result,
         }
     });
     // Closes every socket and drops every task, and with them the last handles to the store.
     drop(runtime);
     let closed = owner.join().map_err(store_error);
+    let closed = match files.map(FileQueue::close) {
+        None | Some(Ok(())) => closed,
+        Some(Err(error)) => closed.and(Err(store_error(error))),
+    };
     if death.dead.load(Ordering::Acquire) {
         // Whatever else broke at the same moment.
         return Ok(Ended::Died);
@@ -203,11 +232,11 @@ pub fn run(
 async fn serve(
     config: NodeConfig,
     prometheus: Option<PrometheusHandle>,
-    store: RedbStore,
+    (store, queue): (RedbStore, Option<Queue>),
+    time: RunTime,
     death: Arc<Death>,
 ) -> Result<Ended, NodeError> {
     let peer = config.peer;
-    let time = RunTime::since(Wall::from_nanos(config.epoch_ns));
     let label = format!("{peer}#{}", config.incarnation);
     let journal =
         Journal::open(&config.journal).map_err(|source| NodeError::Start { peer, source })?;
@@ -225,6 +254,7 @@ async fn serve(
         time,
         transport: policy.clone(),
         store,
+        queue,
         entropy,
         death,
         journal: journal.clone(),

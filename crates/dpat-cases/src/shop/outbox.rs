@@ -6,13 +6,14 @@
 use core::time::Duration;
 
 use async_trait::async_trait;
-use dpat_core::{Class, Clock, Deadline, Entropy, Uuid7Generator};
+use dpat_core::{Class, Clock, Deadline, Uuid7Generator};
 use dpat_outbox::{Delivery, Event, PublishError, Relay, RelayConfig, Sink};
 
 use super::domain::OrderCompleted;
 use super::service::ports::{
     Env, Peer, Reply, Request, Step, Store, StoreError, Transport, encode,
 };
+use super::service::shipping::EntropyOf;
 use super::workflow::ATTEMPTS_PER_TRY;
 
 /// The topic of completed orders.
@@ -39,7 +40,7 @@ pub fn event<E: Env>(
         .map_err(|error| failed(&error))
 }
 
-/// Delivers events to shipping, by a call that shipping answers once it has acted.
+/// Delivers events to shipping, by a call that shipping answers once the event is in its queue.
 #[derive(Clone, Debug)]
 pub struct ToShipping<E> {
     env: E,
@@ -75,15 +76,6 @@ impl<E: Env> Sink for ToShipping<E> {
     async fn publish(&self, delivery: Delivery<'_>) -> Result<(), PublishError> {
         let sendings = (delivery.attempt - 1).saturating_mul(ATTEMPTS_PER_TRY);
         self.send(delivery.event, sendings).await
-    }
-}
-
-/// The entropy of an environment, for those who want one of their own.
-struct EntropyOf<E>(E);
-
-impl<E: Env> Entropy for EntropyOf<E> {
-    fn next_u64(&self) -> u64 {
-        self.0.entropy().next_u64()
     }
 }
 

@@ -54,6 +54,12 @@ pub enum PolicyError {
     /// The backoff's.
     #[error("backoff: {0}")]
     Backoff(#[from] dpat_core::BackoffError),
+    /// The queue's or its worker's.
+    #[error("queue: {0}")]
+    Queue(#[from] dpat_queue::ConfigError),
+    /// The node of shipping has no queue.
+    #[error("queue: there is none")]
+    NoQueue,
     /// The relay's.
     #[error("relay: {0}")]
     Relay(#[from] dpat_outbox::ConfigError),

@@ -245,6 +245,17 @@ pub struct Check {
     pub limit: u64,
 }
 
+/// An event that was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// The order that it is about.
+    pub order_id: String,
+    /// Why it was given up.
+    pub reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
 /// The other side of a scenario: the same run with its pattern, or without.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Comparison {
@@ -273,6 +284,9 @@ pub struct RunRecord {
     pub faults: Vec<FaultEvent>,
     /// One order of each fate.
     pub stories: Vec<Story>,
+    /// Every event that was given up.
+    #[serde(default)]
+    pub dead_letters: Vec<DeadLetter>,
     /// The other side, in a scenario that is about one pattern.
     #[serde(default)]
     pub comparison: Option<Box<Comparison>>,

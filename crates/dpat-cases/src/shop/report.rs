@@ -14,7 +14,8 @@ use serde::Serialize;
 use super::config::{Config, Faults, Nodes, Scenario};
 use super::domain::State;
 use super::record::{
-    Check, Comparison, FaultEvent, Outcome, RunRecord, Sample, Simulation, Story, Verdict,
+    Check, Comparison, DeadLetter, FaultEvent, Outcome, RunRecord, Sample, Simulation, Story,
+    Verdict,
 };
 use super::service::ports::Peer;
 use svg::{Arrow, Band, Row, Scale, Series, Span};
@@ -82,6 +83,7 @@ struct Page<'a> {
     timeline_legend: String,
     checks: &'a [Check],
     stories: Vec<StoryView>,
+    dead_letters: &'a [DeadLetter],
     command: String,
     config: String,
     verdict_json: String,
@@ -114,6 +116,7 @@ fn page(record: &RunRecord) -> Page<'_> {
         timeline_legend: svg::legend(LEGEND.iter().copied()),
         checks: &record.checks,
         stories: record.stories.iter().map(story).collect(),
+        dead_letters: &record.dead_letters,
         command: command(&record.config),
         config: serde_json::to_string_pretty(&record.config).unwrap_or_default(),
         verdict_json: serde_json::to_string_pretty(verdict).unwrap_or_default(),

@@ -16,11 +16,12 @@ use super::driver::{self, Progress, Sent};
 use super::generator::Generator;
 use super::plan::Plan;
 use super::policy::{Policy, PolicyError};
-use super::record::{Comparison, RunRecord, Sample};
+use super::record::{Comparison, DeadLetter, RunRecord, Sample};
 use super::report;
 use super::service::ports::{Peer, StoreError};
 use super::shell::http::HttpTransport;
 use super::shell::metrics;
+use super::shell::queue::FileQueue;
 use super::shell::time::RunTime;
 use super::simulated;
 use super::supervisor::{Deeds, Site, Supervisor, SupervisorError};
@@ -83,6 +84,12 @@ pub fn block_on(config: Config, view: &mut dyn View) -> Result<RunRecord, RunErr
     };
     let mut record = one(config, view)?;
     record.comparison = comparison;
+    for DeadLetter {
+        order_id, reason, ..
+    } in &record.dead_letters
+    {
+        view.note(&format!("dead letter: {order_id}: {reason}"));
+    }
     if let Some(path) = &record.config.report {
         report::write(&record, path).map_err(io("report"))?;
     }
@@ -163,8 +170,13 @@ pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunEr
     let ((sent, samples), ()) = tokio::try_join!(customers, supervision)?;
     supervisor.stop().await?;
 
+    let mut stores = Stores::read(|peer| site.store(peer))?;
+    let folder = site.store(Peer::Shipping).with_extension("queue");
+    let queue = FileQueue::open(&folder, config.uses(Pattern::Backpressure), time)?;
+    stores.look_at(queue.queue())?;
+    queue.close()?;
     let evidence = Evidence {
-        stores: Stores::read(|peer| site.store(peer))?,
+        stores,
         history: History::read(|peer| site.journal(peer)).map_err(io("journal"))?,
         sent,
         samples,

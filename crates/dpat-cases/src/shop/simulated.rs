@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use dpat_core::{Clock, Instant, Sleep, SystemClock};
 use dpat_model::{Fault, LinkSet, NodeIx, Script};
+use dpat_queue::Queue;
 use dpat_sim::async_node::{AsyncNode, AsyncSim, AsyncSystem, Program, Stop, Struck};
 use dpat_sim::{Families, Family, Judge, Mutant, Plan as Faults, RunSpec, Setup, Stream, hex};
 use tokio::sync::Semaphore;
@@ -26,7 +27,9 @@ use super::policy::{Caller, Policy, PolicyError};
 use super::record::{FaultEvent, RunRecord, Sample, Simulation};
 use super::run::{LEAD, RunError, TICK};
 use super::service::ports::{Peer, StoreError};
-use super::shell::sim::{Board, Durable, Shell, SimEnv, SimStore, SimTime, SimTransport};
+use super::shell::sim::{
+    Board, Durable, Shell, SimEnv, SimStore, SimTime, SimTransport, open_queue,
+};
 use super::supervisor::{Deeds, Outage};
 use super::verdict::{Evidence, conclude};
 use super::view::View;
@@ -47,6 +50,8 @@ pub struct SimShop {
     stores: BTreeMap<Peer, Arc<Durable>>,
     journal: Journal,
     board: Arc<Board>,
+    /// That of the present life of shipping.
+    queue: Mutex<Option<Queue>>,
     customers: Customers,
 }
 
@@ -78,6 +83,7 @@ impl SimShop {
             stores: Peer::ALL.into_iter().map(store).collect(),
             journal: Journal::in_memory(),
             board: Arc::default(),
+            queue: Mutex::default(),
             customers: Customers {
                 orders: Generator::new(&plan.run),
                 number: 0,
@@ -108,11 +114,22 @@ impl SimShop {
         };
         let transport = SimTransport::new(node.clone());
         let uses = host::uses(&self.plan.run);
+        let queue = if peer == Peer::Shipping {
+            let queue = open_queue(node, self.plan.run.uses(Pattern::Backpressure))?;
+            *self.queue.lock() = Some(queue.clone());
+            Some(queue)
+        } else {
+            None
+        };
         let env = SimEnv {
             transport: Policy::new(transport, time.clone(), uses, caller)?,
             store: SimStore::open(node, &durable)?,
             node: node.clone(),
             time,
+            queue,
+            peer,
+            script: Arc::clone(&self.script),
+            journal: self.journal.clone(),
         };
         let shell = Shell {
             peer,
@@ -144,10 +161,14 @@ impl SimShop {
 
     /// Reads what is durable, and what was written down.
     fn evidence(&self, samples: Vec<Sample>) -> Result<Evidence, StoreError> {
-        let stores = Stores::collect(|peer, look| match self.stores.get(&peer) {
+        let mut stores = Stores::collect(|peer, look| match self.stores.get(&peer) {
             Some(durable) => durable.read(|tx| look(tx)),
             None => Ok(()),
         })?;
+        let queue = self.queue.lock().clone();
+        if let Some(queue) = queue {
+            stores.look_at(&queue)?;
+        }
         let mut history = History::default();
         for entry in self.journal.take() {
             history.add(entry);
@@ -190,6 +211,8 @@ impl AsyncSystem for SimShop {
         "event_once",
         "transient_survived",
         "spared_calls",
+        "nothing_lost",
+        "bounded_memory",
         "store",
     ];
     const MUTANTS: &'static [Mutant] = &[
@@ -211,6 +234,16 @@ impl AsyncSystem for SimShop {
         Mutant {
             name: "without-outbox",
             rule: "the event is written with the order",
+            seeds_max: 30,
+        },
+        Mutant {
+            name: "without-ack",
+            rule: "an event is acknowledged after its effect",
+            seeds_max: 30,
+        },
+        Mutant {
+            name: "without-backpressure",
+            rule: "a full queue refuses",
             seeds_max: 30,
         },
     ];
@@ -313,6 +346,8 @@ impl AsyncSystem for SimShop {
     fn is_settled(&mut self) -> bool {
         let gauges = self.board.ask(Peer::Order).map(|status| status.gauges);
         let idle = gauges.is_some_and(|gauges| gauges.open == 0 && gauges.outbox == 0);
+        let packed = self.board.ask(Peer::Shipping);
+        let idle = idle && packed.is_some_and(|status| status.gauges.queued == 0);
         idle && self.are_customers_done()
     }
 
@@ -383,7 +418,8 @@ pub fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunError> {
     let mut drain = Drain::since(now(&sim));
     loop {
         let gauges = watch.learn(Peer::Order, ask(&sim, Peer::Order));
-        if drain.is_over(now(&sim), gauges, view) {
+        let packed = ask(&sim, Peer::Shipping).map(|status| status.gauges);
+        if drain.is_over(now(&sim), gauges, packed, view) {
             break;
         }
         if watch.is_due() {

@@ -9,7 +9,7 @@ use super::check::{self, Findings, History, Stores};
 use super::config::{Pattern, Scenario};
 use super::driver::{Sent, histogram, percentile_ms};
 use super::plan::Plan;
-use super::record::{FaultEvent, Outcome, RunRecord, Sample, Simulation, Verdict};
+use super::record::{DeadLetter, FaultEvent, Outcome, RunRecord, Sample, Simulation, Verdict};
 use super::service::ports::Reply;
 use super::story;
 use super::supervisor::{Deeds, rss_peak_mb};
@@ -112,6 +112,17 @@ fn all_faults(
     (faults, counts)
 }
 
+/// Lists the events that were given up, by their orders.
+fn dead_letters(stores: &Stores) -> Vec<DeadLetter> {
+    let dead = stores.dead.iter();
+    dead.map(|(order_id, dead)| DeadLetter {
+        order_id: order_id.clone(),
+        reason: dead.reason.clone(),
+        attempts: dead.attempts,
+    })
+    .collect()
+}
+
 /// Draws the verdict.
 pub(crate) fn conclude(
     plan: &Plan,
@@ -137,6 +148,11 @@ pub(crate) fn conclude(
     let duplicate_charges = findings.add(check::single_charge(stores));
     let (events, lost_events) = check::event_once(stores);
     findings.add(events);
+    let gone = findings.add(check::nothing_lost(stores));
+    findings.add(check::bounded_memory(history));
+    if config.scenario == Scenario::PoisonMessage {
+        findings.add(check::dead_letters(stores, &plan.script));
+    }
     findings.add(check::transient_survived(
         stores,
         history,
@@ -174,7 +190,7 @@ pub(crate) fn conclude(
         rejected,
         unresolved: accepted.saturating_sub(completed + compensated),
         duplicate_charges,
-        lost_events,
+        lost_events: lost_events + gone,
         stock_conserved: stock == 0,
         money_conserved: money == 0,
         faults_injected,
@@ -200,6 +216,7 @@ pub(crate) fn conclude(
         samples: samples.clone(),
         faults,
         stories: story::tell(&plan.script, &plan.watched, stores, history),
+        dead_letters: dead_letters(stores),
         comparison: None,
         config: config.clone(),
     }

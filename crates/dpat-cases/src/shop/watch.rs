@@ -172,7 +172,7 @@ impl Watch {
 #[derive(Debug)]
 pub(crate) struct Drain {
     moved: Instant,
-    before: Option<Gauges>,
+    before: (Option<Gauges>, Option<Gauges>),
 }
 
 impl Drain {
@@ -182,22 +182,24 @@ impl Drain {
     pub(crate) const fn since(now: Instant) -> Self {
         Self {
             moved: now,
-            before: None,
+            before: (None, None),
         }
     }
 
-    /// Takes what the order service tells, if it does; says whether the waiting is over.
+    /// Takes what the order service and shipping tell, if they do; says whether the waiting is over.
     pub(crate) fn is_over(
         &mut self,
         now: Instant,
-        gauges: Option<Gauges>,
+        orders: Option<Gauges>,
+        shipping: Option<Gauges>,
         view: &mut dyn View,
     ) -> bool {
-        if gauges.is_some_and(|gauges| gauges.open == 0 && gauges.outbox == 0) {
+        let told = orders.is_some_and(|gauges| gauges.open == 0 && gauges.outbox == 0);
+        if told && shipping.is_some_and(|gauges| gauges.queued == 0) {
             return true;
         }
-        if gauges != self.before {
-            self.before = gauges;
+        if (orders, shipping) != self.before {
+            self.before = (orders, shipping);
             self.moved = now;
         } else if now.since(self.moved) > STALLED {
             view.note("nothing moves any more; giving up on what is open");
@@ -256,8 +258,9 @@ impl PageWatch {
     pub(crate) async fn drain(&mut self, view: &mut dyn View) {
         let mut drain = Drain::since(self.time.now());
         loop {
-            let gauges = self.ask(Peer::Order).await;
-            if drain.is_over(self.time.now(), gauges, view) {
+            let orders = self.ask(Peer::Order).await;
+            let shipping = self.ask(Peer::Shipping).await;
+            if drain.is_over(self.time.now(), orders, shipping, view) {
                 return;
             }
             if self.watch.is_due() {

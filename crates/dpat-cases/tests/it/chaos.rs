@@ -152,7 +152,7 @@ fn scripts_are_checked_strictly() {
         );
         check(
             r#"{"on_event":"order.accepted","do":"kill","node":"order","order_id":"o","for_us":5}"#,
-            "s:2:20: ops[0].on_event: must be \"order.completed\"",
+            "s:2:20: ops[0].on_event: must be \"order.completed\" or \"shipment.received\"",
         );
         check(
             r#"{"do":"kill","node":"order","for_us":5}"#,
@@ -160,7 +160,7 @@ fn scripts_are_checked_strictly() {
         );
         check(
             r#"{"at_us":1,"do":"drop","node":"order","step":"pay"}"#,
-            "s:2:53: ops[0].step: must be one of accept, status, reserve, release, charge, void, ship",
+            "s:2:53: ops[0].step: must be one of accept, status, reserve, release, charge, void, ship, pack",
         );
         check(
             r#"{"at_us":1,"do":"clock_jump","node":"order","jump_us":9}"#,

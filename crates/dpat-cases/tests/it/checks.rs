@@ -1,15 +1,16 @@
 //! Each invariant finds what it is there for, in stores made by hand, and finds nothing in sound ones.
 
 use dpat_cases::shop::check::{
-    History, Stores, Tally, acknowledged_durable, event_once, money_conserved, single_charge,
-    spared_calls, stock_conserved, terminal_once, transient_survived,
+    Dead, History, Stores, Tally, acknowledged_durable, bounded_memory, dead_letters, event_once,
+    money_conserved, nothing_lost, single_charge, spared_calls, stock_conserved, terminal_once,
+    transient_survived,
 };
 use dpat_cases::shop::domain::{Change, Item, Order, OrderRecord, Reason, State};
 use dpat_cases::shop::driver::Sent;
-use dpat_cases::shop::journal::{Call, Injected};
+use dpat_cases::shop::journal::{Call, Injected, Queued};
 use dpat_cases::shop::service::payment::{Entry, Kind};
 use dpat_cases::shop::service::ports::{Peer, Reply, Step};
-use dpat_cases::shop::service::shipping::Shipment;
+use dpat_cases::shop::service::shipping::{QUEUE_BYTES_MAX, Shipment};
 use dpat_cases::shop::supervisor::Outage;
 
 fn items() -> Vec<Item> {
@@ -166,6 +167,62 @@ fn an_event_acts_exactly_once() {
     assert_eq!(ghost, 1);
 }
 
+#[test]
+fn what_the_queue_acknowledged_must_be_somewhere() {
+    let mut stores = sound();
+    stores.acknowledged.insert("done".to_owned());
+    assert!(nothing_lost(&stores).holds());
+    stores.shipments.clear();
+    assert_eq!(nothing_lost(&stores).count(), 1);
+    assert_eq!(event_once(&stores).0.count(), 0);
+    stores.queued.insert("done".to_owned());
+    assert_eq!(nothing_lost(&stores).count(), 0);
+    stores.queued.clear();
+    let dead = Dead {
+        reason: "no address".to_owned(),
+        attempts: 5,
+    };
+    stores.dead.insert("done".to_owned(), dead);
+    assert_eq!(nothing_lost(&stores).count(), 0);
+}
+
+#[test]
+fn what_waits_is_measured_when_it_is_most() {
+    let queued = |at_us, bytes| Queued {
+        at_us,
+        bytes,
+        order_id: "done".to_owned(),
+    };
+    let mut history = History {
+        queued: vec![queued(2, QUEUE_BYTES_MAX), queued(1, 5)],
+        ..History::default()
+    };
+    let tally = bounded_memory(&history);
+    assert!(tally.holds());
+    assert_eq!(tally.count(), QUEUE_BYTES_MAX);
+    history.queued.push(queued(3, QUEUE_BYTES_MAX + 1));
+    let tally = bounded_memory(&history);
+    assert!(!tally.holds());
+    assert_eq!(tally.count(), QUEUE_BYTES_MAX + 1);
+}
+
+#[test]
+fn exactly_what_cannot_be_handled_is_a_dead_letter() {
+    let text = r#"{"version":1,"protocol":"shop","nodes":5,"seed":1,"ops":[
+        {"at_us":0,"do":"error","node":"shipping","step":"pack","order_id":"done","per_million":1000000}]}"#;
+    let script = dpat_cases::shop::chaos::parse(text, "s", false).unwrap();
+    let none = dpat_cases::shop::chaos::none(1);
+    let mut stores = sound();
+    assert_eq!(dead_letters(&stores, &script).count(), 1);
+    let dead = Dead {
+        reason: "injected error".to_owned(),
+        attempts: 5,
+    };
+    stores.dead.insert("done".to_owned(), dead);
+    assert_eq!(dead_letters(&stores, &script).count(), 0);
+    assert_eq!(dead_letters(&stores, &none).count(), 1);
+}
+
 fn failed(order_id: &str, start_us: u64, streak: u32) -> Call {
     Call {
         from: Peer::Order,
@@ -200,6 +257,7 @@ fn one_error_alone_may_not_stop_an_order() {
     let mut history = History {
         calls: vec![failed("done", 3_000, 1), failed("undone", 3_000, 1)],
         faults: vec![error("done"), error("undone")],
+        ..History::default()
     };
     assert_eq!(transient_survived(&stores, &history, true).count(), 1);
     // A second failure, whatever its cause, is more than one transient error.
@@ -218,7 +276,7 @@ fn calls_to_a_service_that_is_known_to_be_away_are_counted() {
     // The first five tell; of the probes, one each 250 ms and one more are allowed.
     let mut history = History {
         calls: (0..5).map(call).collect(),
-        faults: Vec::new(),
+        ..History::default()
     };
     assert_eq!(spared_calls(&history, &outages).count(), 0);
     history.calls.extend((5..8).map(call));

@@ -1,6 +1,7 @@
 //! The services over a network in memory: what they promise each other, without sockets.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use dpat_cases::shop::domain::{Item, Order, Reason};
@@ -10,8 +11,8 @@ use dpat_cases::shop::service::payment::{Kind, Payment, movements};
 use dpat_cases::shop::service::ports::{
     CallError, Peer, Reply, Request, Service, Step, Store, Transport,
 };
-use dpat_cases::shop::service::shipping::{SHIPMENTS, Shipping};
-use dpat_core::{Class, Deadline};
+use dpat_cases::shop::service::shipping::{QUEUE_BYTES_MAX, SHIPMENTS, Shipping};
+use dpat_core::{Class, Deadline, Effect};
 
 use crate::world::{World, with_world};
 
@@ -123,21 +124,70 @@ fn without_memory_a_repetition_charges_again_and_a_void_refunds_all() {
     });
 }
 
+fn parcels(env: &TestEnv) -> u64 {
+    let mut parcels = 0;
+    let count = &mut |_: &str, _: &[u8]| {
+        parcels += 1;
+        true
+    };
+    env.store.read(|tx| tx.scan(SHIPMENTS, "", count)).unwrap();
+    parcels
+}
+
+/// Packs until nothing waits; retries come in virtual time.
+async fn pack(env: &TestEnv, shipping: &Shipping<TestEnv>) {
+    let done = async {
+        while shipping.gauges().queued > 0 {
+            env.store.transact(|_| Ok(())).await.unwrap();
+            tokio::task::yield_now().await;
+            env.time.advance(Duration::from_millis(1));
+        }
+    };
+    tokio::select! {
+        ended = shipping.run() => panic!("{ended:?}"),
+        () = done => {}
+    }
+}
+
+const EVENT: &str = r#"{"event_id":"o1.completed","order_id":"o1","items":[]}"#;
+
 #[test]
 fn an_event_that_comes_twice_is_shipped_once() {
     with_env(async |env| {
-        let shipping = Shipping::new(env.clone());
-        let event = r#"{"event_id":"o1.completed","order_id":"o1","items":[]}"#;
+        let shipping = Shipping::new(env.clone(), env.queue.clone(), true).unwrap();
         for _ in 0..2 {
-            assert_eq!(ask(&shipping, Step::Ship, event).await, Reply::Done);
+            assert_eq!(ask(&shipping, Step::Ship, EVENT).await, Reply::Done);
         }
-        let mut parcels = 0;
-        let count = &mut |_: &str, _: &[u8]| {
-            parcels += 1;
-            true
+        assert_eq!(shipping.gauges().queued, 2);
+        pack(&env, &shipping).await;
+        assert_eq!(parcels(&env), 1);
+        assert_eq!(env.queue.stats().await.unwrap().done, 2);
+    });
+}
+
+#[test]
+fn a_full_queue_turns_events_away_until_parcels_are_packed() {
+    with_env(async |env| {
+        let shipping = Shipping::new(env.clone(), env.queue.clone(), true).unwrap();
+        let ship = async |number: u32| {
+            let event = EVENT.replace("o1", &format!("o{number}"));
+            let request = Request::new(Step::Ship, &format!("o{number}"), Bytes::from(event));
+            shipping.handle(request, Deadline::NEVER).await
         };
-        env.store.read(|tx| tx.scan(SHIPMENTS, "", count)).unwrap();
-        assert_eq!(parcels, 1);
+        let mut taken = 0;
+        let refused = loop {
+            match ship(taken).await {
+                Ok(reply) => assert_eq!(reply, Reply::Done),
+                Err(error) => break error,
+            }
+            taken += 1;
+        };
+        assert_eq!(refused.class, Class::Overloaded);
+        assert_eq!(refused.effect, Effect::NotDone);
+        assert!(env.queue.stats().await.unwrap().bytes <= QUEUE_BYTES_MAX);
+        pack(&env, &shipping).await;
+        assert_eq!(parcels(&env), u64::from(taken));
+        assert_eq!(ship(taken).await, Ok(Reply::Done));
     });
 }
 

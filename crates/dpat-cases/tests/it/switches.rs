@@ -4,6 +4,7 @@ use dpat_cases::shop::config::{Config, Pattern, Scenario};
 use dpat_cases::shop::domain::State;
 use dpat_cases::shop::record::{Outcome, RunRecord};
 use dpat_cases::shop::run::block_on;
+use dpat_cases::shop::service::shipping::ATTEMPTS_MAX;
 use dpat_cases::shop::view::Silent;
 
 fn small(scenario: Scenario, without: &[Pattern]) -> RunRecord {
@@ -86,6 +87,40 @@ fn without_idempotency_a_lost_answer_charges_twice() {
 fn pitfall_19_1_without_outbox_a_crash_after_the_commit_loses_the_event() {
     let (count, limit) = check(Scenario::Shop, Pattern::Outbox);
     assert!(count > 0 && limit == 0);
+}
+
+#[test]
+fn pitfall_1_3_without_ack_a_crash_after_the_receipt_loses_the_event() {
+    let (count, limit) = check(Scenario::Shop, Pattern::Ack);
+    assert!(count > 0 && limit == 0);
+}
+
+#[test]
+fn without_backpressure_a_queue_grows_beyond_its_limit() {
+    let (count, limit) = check(Scenario::Shop, Pattern::Backpressure);
+    assert!(count > limit, "{count} bytes, {limit} allowed");
+}
+
+#[test]
+fn without_backpressure_a_slow_consumer_is_buried() {
+    let (count, limit) = check(Scenario::SlowConsumer, Pattern::Backpressure);
+    assert!(count > limit, "{count} bytes, {limit} allowed");
+}
+
+#[test]
+fn poisonous_messages_become_dead_letters_and_stop_nobody() {
+    let record = small(Scenario::PoisonMessage, &[]);
+    assert_eq!(record.verdict.violations, []);
+    assert_eq!(record.dead_letters.len(), 3);
+    for letter in &record.dead_letters {
+        assert_eq!(letter.attempts, ATTEMPTS_MAX);
+        assert!(letter.reason.contains("injected error"), "{letter:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report.html");
+    dpat_cases::shop::report::write(&record, &path).unwrap();
+    let page = std::fs::read_to_string(path).unwrap();
+    assert!(page.contains(&record.dead_letters[0].order_id));
 }
 
 #[test]

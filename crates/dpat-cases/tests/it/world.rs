@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use dpat_cases::shop::service::ports::{Env, Transport};
+use dpat_cases::shop::chaos::Fate;
+use dpat_cases::shop::service::ports::{Env, Request, Transport};
+use dpat_cases::shop::service::shipping::queue_limits;
 use dpat_cases::shop::shell::redb::{self, RedbStore};
 use dpat_core::{Entropy, ManualTime, SplitMix64};
 use dpat_outbox::Limits;
+use dpat_queue::Queue;
 
 /// A service's environment: virtual time, a store of its own, and a network given by the test.
 #[derive(Clone)]
@@ -14,6 +17,7 @@ pub(crate) struct World<T> {
     pub(crate) time: ManualTime,
     pub(crate) store: RedbStore,
     pub(crate) transport: T,
+    pub(crate) queue: Queue,
     entropy: Arc<SplitMix64>,
 }
 
@@ -34,6 +38,13 @@ impl<T: Transport> Env for World<T> {
     fn entropy(&self) -> &dyn Entropy {
         &*self.entropy
     }
+    fn queue(&self) -> Option<&Queue> {
+        Some(&self.queue)
+    }
+    fn fate(&self, _: &Request) -> Fate {
+        Fate::Pass
+    }
+    fn note_queued(&self, _: u64, _: &str) {}
     async fn at_point(&self, _: &'static str, _: &str) {}
 }
 
@@ -51,8 +62,10 @@ pub(crate) fn with_limits<T: Transport>(
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let (store, owner) = redb::open_with(&path, Arc::new(AtomicBool::new(false)), limits).unwrap();
+    let time = ManualTime::new();
     let world = World {
-        time: ManualTime::new(),
+        queue: queue_limits(true).in_memory(time.clone()).unwrap(),
+        time,
         store,
         transport,
         entropy: Arc::new(SplitMix64::new(1)),

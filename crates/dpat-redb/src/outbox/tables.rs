@@ -208,6 +208,23 @@ impl Snapshot<'_> {
         })
     }
 
+    pub(super) fn rows(
+        &self,
+        after: Option<Position>,
+        max: usize,
+    ) -> Result<Vec<(Position, Event, RowState)>, EngineError> {
+        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.0));
+        let found = self.states.range((from, Bound::Unbounded));
+        let mut rows = Vec::new();
+        for entry in found.map_err(EngineError::of)?.take(max) {
+            let position = entry.map_err(EngineError::of)?.0.value();
+            let state = row(self.names, &self.states, position)?.state;
+            let event = event(self.names, &self.events, position)?;
+            rows.push((Position(position), event, state));
+        }
+        Ok(rows)
+    }
+
     pub(super) fn parked(
         &self,
         after: Option<Position>,

@@ -191,4 +191,8 @@ fn a_transaction_may_hold_the_work_of_several_callers() {
     let lag = outbox.lag_now().unwrap();
     assert_eq!((lag.backlog_rows, lag.sent), (1, 1));
     assert_eq!(outbox.next_due().unwrap(), Some(Wall::MIN));
+    let listed = outbox.rows_now(None, 9).unwrap();
+    let sent = |row: &(Position, Event, dpat_outbox::RowState)| row.2.sent_at().is_some();
+    assert_eq!(listed.iter().map(sent).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(outbox.rows_now(Some(listed[0].0), 9).unwrap(), listed[1..]);
 }

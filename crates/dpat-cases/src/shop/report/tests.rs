@@ -60,6 +60,7 @@ fn record() -> RunRecord {
         outcome: outcome.to_owned(),
     };
     RunRecord {
+        dead_letters: Vec::new(),
         comparison: None,
         config: Config::default(),
         verdict: Verdict {

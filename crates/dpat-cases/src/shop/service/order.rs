@@ -216,6 +216,7 @@ impl<E: Env> Service for OrderService<E> {
             open: accepted.saturating_sub(completed + compensated),
             // A store that does not tell may have some.
             outbox: self.env.store().backlog().unwrap_or(1),
+            queued: 0,
         }
     }
 }

@@ -9,8 +9,10 @@ use bytes::Bytes;
 use dpat_core::{Class, Classify, Deadline, Effect, Entropy, Sleep, Wall};
 use dpat_idempotency::inbox::Markers;
 use dpat_outbox::{Appended, Event};
+use dpat_queue::Queue;
 use serde::{Deserialize, Serialize};
 
+use crate::shop::chaos::Fate;
 use crate::shop::domain::Reason;
 
 /// A service of the shop.
@@ -84,13 +86,15 @@ pub enum Step {
     Charge,
     /// Give it back.
     Void,
-    /// Ship a paid order.
+    /// Ship a paid order: done once the event is in the queue.
     Ship,
+    /// Pack a parcel, from the queue. No request asks for it.
+    Pack,
 }
 
 impl Step {
     /// Every step.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Accept,
         Self::Status,
         Self::Reserve,
@@ -98,6 +102,7 @@ impl Step {
         Self::Charge,
         Self::Void,
         Self::Ship,
+        Self::Pack,
     ];
 
     /// Returns the name used in paths and scripts.
@@ -111,6 +116,7 @@ impl Step {
             Self::Charge => "charge",
             Self::Void => "void",
             Self::Ship => "ship",
+            Self::Pack => "pack",
         }
     }
 
@@ -278,6 +284,12 @@ pub trait Read {
         prefix: &str,
         row: &mut dyn FnMut(&str, &[u8]) -> bool,
     ) -> Result<(), StoreError>;
+
+    /// Calls `key` with the key of each event of the outbox that is known to have arrived.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn acknowledged(&self, key: &mut dyn FnMut(&str)) -> Result<(), StoreError>;
 }
 
 /// Reads and writes rows, markers of an inbox among them, and events of an outbox.
@@ -357,6 +369,12 @@ pub trait Env: Clone + Send + Sync + 'static {
     fn store(&self) -> &Self::Store;
     /// Returns the source of randomness.
     fn entropy(&self) -> &dyn Entropy;
+    /// Returns the queue of this node, if it has one.
+    fn queue(&self) -> Option<&Queue>;
+    /// Asks what a fault script does to a piece of work that came from the queue.
+    fn fate(&self, work: &Request) -> Fate;
+    /// Writes down that the queue is fuller than ever: how many bytes, and by which order.
+    fn note_queued(&self, bytes: u64, order_id: &str);
     /// Marks a point between two effects, where a test or a fault script may stop the node for ever.
     fn at_point(&self, point: &'static str, order_id: &str) -> impl Future<Output = ()> + Send;
 }
@@ -401,6 +419,9 @@ pub struct Gauges {
     pub open: u64,
     /// Events that wait for the relay.
     pub outbox: u64,
+    /// Events that wait in the queue, or are being handled.
+    #[serde(default)]
+    pub queued: u64,
 }
 
 /// Decodes a row.

@@ -3,6 +3,7 @@
 mod group;
 pub mod http;
 pub mod metrics;
+pub mod queue;
 pub mod redb;
 mod relay;
 mod rows;

@@ -65,7 +65,10 @@ impl Ground {
         &self,
         work: impl FnOnce(&dyn Read) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
-        let snapshot = Snapshot(self.database.begin_read().map_err(engine)?);
+        let snapshot = Snapshot {
+            tx: self.database.begin_read().map_err(engine)?,
+            ground: self,
+        };
         work(&snapshot)
     }
 
@@ -73,6 +76,24 @@ impl Ground {
     pub(super) fn backlog(&self) -> Result<u64, StoreError> {
         let lag = self.outbox.lag_now().map_err(engine)?;
         Ok(lag.backlog_rows)
+    }
+
+    /// Calls `key` with the key of each event that is known to have arrived.
+    fn acknowledged(&self, key: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
+        const PAGE: usize = 1_000;
+        let mut after = None;
+        loop {
+            let rows = self.outbox.rows_now(after, PAGE).map_err(engine)?;
+            for (position, event, state) in &rows {
+                after = Some(*position);
+                if state.sent_at().is_some() {
+                    key(event.key().unwrap_or_default());
+                }
+            }
+            if rows.len() < PAGE {
+                return Ok(());
+            }
+        }
     }
 
     /// Runs the transactions of a group one after the other, and commits them together.
@@ -181,6 +202,10 @@ impl Read for Tables<'_> {
             }
         }
     }
+
+    fn acknowledged(&self, key: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
+        self.ground.acknowledged(key)
+    }
 }
 
 impl Markers for Tables<'_> {
@@ -257,14 +282,17 @@ fn scan(
 }
 
 /// A snapshot of the latest durable state.
-struct Snapshot(redb::ReadTransaction);
+struct Snapshot<'g> {
+    tx: redb::ReadTransaction,
+    ground: &'g Ground,
+}
 
-impl Snapshot {
+impl Snapshot<'_> {
     fn table(
         &self,
         table: Table,
     ) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>, StoreError> {
-        match self.0.open_table(definition(table)) {
+        match self.tx.open_table(definition(table)) {
             Ok(open) => Ok(Some(open)),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(engine(error)),
@@ -272,7 +300,7 @@ impl Snapshot {
     }
 }
 
-impl Read for Snapshot {
+impl Read for Snapshot<'_> {
     fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
         match self.table(table)? {
             Some(open) => get(&open, key),
@@ -290,5 +318,9 @@ impl Read for Snapshot {
             Some(open) => scan(&open, prefix, row),
             None => Ok(()),
         }
+    }
+
+    fn acknowledged(&self, key: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
+        self.ground.acknowledged(key)
     }
 }

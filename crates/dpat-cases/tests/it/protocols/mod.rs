@@ -2,6 +2,7 @@
 
 mod cap;
 mod counter;
+mod delivery;
 mod explored;
 mod registered;
 mod undecided;

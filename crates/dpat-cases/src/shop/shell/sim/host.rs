@@ -7,16 +7,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dpat_core::{Class, Clock, Deadline, Entropy, Instant, Sleep};
 use dpat_model::Script;
+use dpat_queue::Queue;
 use dpat_sim::async_node::{AsyncNode, Closed, Incoming, Program};
 
 use super::store::SimStore;
 use super::transport::{SimTime, SimTransport};
 use super::wire;
 use crate::shop::chaos::Fate;
-use crate::shop::host::{Host, Status, suffer};
+use crate::shop::host::{Host, Status, note_queued, suffer};
 use crate::shop::journal::Journal;
 use crate::shop::policy::Policy;
-use crate::shop::service::ports::{CallError, Env, Peer, Service};
+use crate::shop::service::ports::{CallError, Env, Peer, Request, Service};
 use crate::sync::Mutex;
 
 /// What the service of a simulated node touches.
@@ -26,6 +27,10 @@ pub(crate) struct SimEnv {
     pub(crate) time: SimTime,
     pub(crate) transport: Policy<SimTransport, SimTime>,
     pub(crate) store: SimStore,
+    pub(crate) queue: Option<Queue>,
+    pub(crate) peer: Peer,
+    pub(crate) script: Arc<Script>,
+    pub(crate) journal: Journal,
 }
 
 impl Env for SimEnv {
@@ -44,6 +49,16 @@ impl Env for SimEnv {
     }
     fn entropy(&self) -> &dyn Entropy {
         &self.node
+    }
+    fn queue(&self) -> Option<&Queue> {
+        self.queue.as_ref()
+    }
+    fn fate(&self, work: &Request) -> Fate {
+        let now = self.time.now();
+        suffer(self.peer, &self.script, &self.journal, work, now)
+    }
+    fn note_queued(&self, bytes: u64, order_id: &str) {
+        note_queued(&self.journal, self.time.now(), bytes, order_id);
     }
     async fn at_point(&self, point: &'static str, order_id: &str) {
         self.node.point(point, Some(order_id)).await;
