@@ -1,0 +1,40 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(any(feature = "idempotency", feature = "outbox")),
+    allow(
+        dead_code,
+        reason = "without a port nothing uses the ground that all of them stand on"
+    )
+)]
+
+mod config;
+mod connection;
+mod error;
+mod schema;
+pub mod sql;
+mod sync;
+
+#[cfg(feature = "idempotency")]
+mod inbox;
+#[cfg(feature = "outbox")]
+mod outbox;
+#[cfg(feature = "idempotency")]
+mod responses;
+
+pub use config::{
+    BUSY_TIMEOUT, BUSY_TIMEOUT_MAX, Config, ConfigError, PREFIX_BYTES_MAX, Tables, Threads,
+};
+#[cfg(feature = "idempotency")]
+pub use dpat_idempotency;
+#[cfg(feature = "outbox")]
+pub use dpat_outbox;
+pub use error::{EngineError, OpenError, commit};
+#[cfg(feature = "idempotency")]
+pub use inbox::{Inbox, InboxTx, MARKERS_MAX};
+#[cfg(feature = "outbox")]
+pub use outbox::{Outbox, OutboxTx};
+#[cfg(feature = "idempotency")]
+pub use responses::{ResponseLimits, ResponseStore};
+pub use rusqlite;
+pub use schema::migrate;
