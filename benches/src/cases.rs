@@ -7,6 +7,7 @@ mod codec;
 mod explore;
 mod ids;
 mod pubsub;
+mod queue;
 mod retry;
 mod sim;
 mod wal;
@@ -15,7 +16,7 @@ use crate::harness::Case;
 
 /// Every pattern that has cases, in the order of the page.
 pub const PATTERNS: &[&str] = &[
-    "ids", "clocks", "codec", "breaker", "retry", "pubsub", "wal", "sim", "explore", "check",
+    "ids", "clocks", "codec", "breaker", "retry", "pubsub", "queue", "wal", "sim", "explore", "check",
 ];
 
 /// Makes the cases of a pattern; none for an unknown one.
@@ -31,6 +32,7 @@ pub fn of(pattern: &str) -> Vec<Case> {
         "retry" => retry::cases(),
         "explore" => explore::cases(),
         "pubsub" => pubsub::cases(),
+        "queue" => queue::cases(),
         "wal" => wal::cases(),
         _ => Vec::new(),
     }
@@ -49,6 +51,7 @@ pub fn notes(pattern: &str) -> &'static str {
         "retry" => retry::NOTES,
         "explore" => explore::NOTES,
         "pubsub" => pubsub::NOTES,
+        "queue" => queue::NOTES,
         "wal" => wal::NOTES,
         _ => "",
     }

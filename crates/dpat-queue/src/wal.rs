@@ -244,6 +244,14 @@ impl<S: Storage> Keeper<S> {
     pub fn run_blocking(self) {
         self.committer.run_blocking();
     }
+
+    /// Runs as a task, for simulators: each poll commits one group at most, and blocks meanwhile.
+    ///
+    /// Its waker is called while the queue is locked, so that it must not use the queue itself.
+    #[cfg(feature = "test-util")]
+    pub async fn run(self) {
+        self.committer.run().await;
+    }
 }
 
 /// Applies the newest snapshot, and returns where the records behind it begin.

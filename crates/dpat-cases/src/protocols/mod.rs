@@ -9,6 +9,7 @@ pub mod echo;
 pub mod flp;
 mod harness;
 pub mod mc;
+pub mod queue;
 pub mod register;
 pub mod registry;
 pub mod two_phase;

@@ -8,6 +8,7 @@ use super::consensus::{Decisions, Fair, Parity};
 use super::counter::Counter;
 use super::delivery::Delivery;
 use super::echo::Echoes;
+use super::queue::Queues;
 use super::register::{Available, Consistent};
 use super::two_phase::Transaction;
 use super::wal::Log;
@@ -36,5 +37,6 @@ pub fn registry() -> Registry {
         .with(Of::<Transaction>::new())
         .with(AsyncOf::<Counter>::new())
         .with(AsyncOf::<Delivery>::new())
+        .with(AsyncOf::<Queues>::new())
         .with(Log)
 }

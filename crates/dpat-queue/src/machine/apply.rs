@@ -270,6 +270,11 @@ impl Machine {
         self.free.push(slot);
         self.bytes -= entry.size;
         self.made_room = true;
+        // Not one that is leased already, as a damaged log may have it.
+        let next = next.filter(|next| {
+            let next = self.entry(*next);
+            next.is_some_and(|next| next.state == State::Behind)
+        });
         if let Some(next) = next {
             self.schedule(next);
         }

@@ -7,6 +7,10 @@ mod alloc;
 mod cancel;
 #[cfg(feature = "wal")]
 mod crash;
+#[cfg(feature = "wal")]
+mod histories;
+#[cfg(feature = "wal")]
+mod hostile;
 mod memory;
 mod mutants;
 mod pitfalls;

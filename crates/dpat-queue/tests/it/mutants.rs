@@ -11,7 +11,7 @@ use dpat_queue::testing::Mutant;
 use crate::memory::InMemory;
 
 /// A queue in memory with a rule left out.
-struct Without(Mutant);
+pub(crate) struct Without(pub(crate) Mutant);
 
 impl Harness for Without {
     type World = (Queue, ManualTime);

@@ -22,7 +22,7 @@ pub(crate) struct OnLog;
 pub(crate) struct World {
     wal: WalQueue<MemStorage>,
     storage: MemStorage,
-    time: ManualTime,
+    pub(crate) time: ManualTime,
 }
 
 fn open(storage: MemStorage, builder: Builder, time: ManualTime) -> World {

@@ -4,5 +4,6 @@ mod cap;
 mod counter;
 mod delivery;
 mod explored;
+mod queue;
 mod registered;
 mod undecided;

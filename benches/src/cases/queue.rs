@@ -1,0 +1,424 @@
+//! The message queue: in memory against channels, on a log against SQLite and yaque.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use bytes::Bytes;
+use dpat_core::{Clock, Instant, Sleep, SystemClock, Wall};
+use dpat_queue::{Message, Outcome, Queue, WalQueue, WhenFull};
+use dpat_storage::FsStorage;
+use dpat_wal::Durability;
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use crate::harness::{Case, Contender};
+
+pub(super) const NOTES: &str = "\
+What each side does:
+
+- In memory, *dpat-queue* leases a message when it is received, and a second call settles it; until then it can come again. \
+It has an id, a priority, a time and limits in bytes. *async-channel*, *flume* and *crossfire* are bounded channels: a message \
+that was received is gone.
+- Durable, each thread sends a message of 256 bytes, receives one and settles it, and waits for each of the three. \
+*dpat-queue* shares one sync between the threads that wait; *SQLite* is a table with an insert, an update that claims the \
+first row, and a delete, each a transaction of its own (journal mode WAL, `synchronous=FULL`), behind one connection.
+- *yaque* keeps a queue in files and never syncs; *dpat-queue* does not sync there either (`Durability::ProcessKill`). A \
+message of *yaque* is committed by its only receiver.";
+
+const CAPACITY: usize = 1_024;
+/// Messages that one thread hands to another in one run.
+const HANDED: u64 = 20_000;
+/// Rounds of each thread in one durable run.
+const EACH: u64 = 8;
+/// Messages through the queues that do not sync, in one run.
+const UNSYNCED: u64 = 1_000;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = [1, 64].map(in_turn).into();
+    cases.push(across());
+    cases.extend([1, 16, 64].map(durable));
+    cases.push(unsynced());
+    cases
+}
+
+fn payload() -> Bytes {
+    Bytes::from_static(&[7; 256])
+}
+
+/// The system's clock. Nothing here waits for a time, so that its sleeps never end.
+#[derive(Clone, Copy)]
+struct Awake;
+
+impl Clock for Awake {
+    fn now(&self) -> Instant {
+        SystemClock.now()
+    }
+
+    fn wall(&self) -> Wall {
+        SystemClock.wall()
+    }
+}
+
+impl Sleep for Awake {
+    type Sleeping = std::future::Pending<()>;
+
+    fn sleep_until(&self, _: Instant) -> Self::Sleeping {
+        std::future::pending()
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits for a future on this thread; the same for all sides.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+fn in_memory() -> Queue {
+    let builder = Queue::builder()
+        .messages_max(CAPACITY as u64)
+        .when_full(WhenFull::Wait);
+    builder.in_memory(Awake).expect("a valid configuration")
+}
+
+async fn receive_and_settle(queue: &Queue) {
+    let delivery = queue.receive().await.expect("a message");
+    let settled = queue.settle(delivery.receipt, Outcome::Done).await;
+    settled.expect("it is ours");
+}
+
+/// Sends a burst and receives it again, on one thread.
+fn in_turn(burst: u64) -> Case {
+    let ours = {
+        let queue = in_memory();
+        Contender::single("dpat-queue", move || {
+            block_on(async {
+                for _ in 0..burst {
+                    queue.send(Message::new(payload())).await.expect("room");
+                }
+                for _ in 0..burst {
+                    receive_and_settle(&queue).await;
+                }
+            });
+        })
+    };
+    let channel = {
+        let (sender, receiver) = async_channel::bounded(CAPACITY);
+        Contender::single("async-channel", move || {
+            block_on(async {
+                for _ in 0..burst {
+                    sender.send(payload()).await.expect("open");
+                }
+                for _ in 0..burst {
+                    receiver.recv().await.expect("a message");
+                }
+            });
+        })
+    };
+    let flume = {
+        let (sender, receiver) = flume::bounded(CAPACITY);
+        Contender::single("flume", move || {
+            block_on(async {
+                for _ in 0..burst {
+                    sender.send_async(payload()).await.expect("open");
+                }
+                for _ in 0..burst {
+                    receiver.recv_async().await.expect("a message");
+                }
+            });
+        })
+    };
+    let crossfire = {
+        let (sender, receiver) = crossfire::mpmc::bounded_async(CAPACITY);
+        Contender::single("crossfire", move || {
+            block_on(async {
+                for _ in 0..burst {
+                    sender.send(payload()).await.expect("open");
+                }
+                for _ in 0..burst {
+                    receiver.recv().await.expect("a message");
+                }
+            });
+        })
+    };
+    Case::new(
+        "queue",
+        "in turn",
+        "Sends messages and receives them (and settles them, where that is possible) on one thread, in memory.",
+        ours,
+        vec![channel, flume, crossfire],
+    )
+    .param("burst", burst)
+    .items(burst)
+}
+
+/// Runs a sender and a receiver, each on a thread of its own.
+fn on_two_threads(send: impl Future<Output = ()> + Send, receive: impl Future<Output = ()> + Send) {
+    thread::scope(|scope| {
+        scope.spawn(|| block_on(send));
+        scope.spawn(|| block_on(receive));
+    });
+}
+
+fn across() -> Case {
+    let ours = {
+        let queue = in_memory();
+        Contender::single("dpat-queue", move || {
+            let send = async {
+                for _ in 0..HANDED {
+                    queue.send(Message::new(payload())).await.expect("open");
+                }
+            };
+            let receive = async {
+                for _ in 0..HANDED {
+                    receive_and_settle(&queue).await;
+                }
+            };
+            on_two_threads(send, receive);
+        })
+    };
+    let channel = {
+        let (sender, receiver) = async_channel::bounded(CAPACITY);
+        Contender::single("async-channel", move || {
+            let send = async {
+                for _ in 0..HANDED {
+                    sender.send(payload()).await.expect("open");
+                }
+            };
+            let receive = async {
+                for _ in 0..HANDED {
+                    receiver.recv().await.expect("a message");
+                }
+            };
+            on_two_threads(send, receive);
+        })
+    };
+    let flume = {
+        let (sender, receiver) = flume::bounded(CAPACITY);
+        Contender::single("flume", move || {
+            let send = async {
+                for _ in 0..HANDED {
+                    sender.send_async(payload()).await.expect("open");
+                }
+            };
+            let receive = async {
+                for _ in 0..HANDED {
+                    receiver.recv_async().await.expect("a message");
+                }
+            };
+            on_two_threads(send, receive);
+        })
+    };
+    let crossfire = {
+        let (sender, receiver) = crossfire::mpmc::bounded_async(CAPACITY);
+        Contender::single("crossfire", move || {
+            let send = async {
+                for _ in 0..HANDED {
+                    sender.send(payload()).await.expect("open");
+                }
+            };
+            let receive = async {
+                for _ in 0..HANDED {
+                    receiver.recv().await.expect("a message");
+                }
+            };
+            on_two_threads(send, receive);
+        })
+    };
+    let mut case = Case::new(
+        "queue",
+        "across threads",
+        "Hands messages from one thread to another, at most 1 024 of them under way, in memory.",
+        ours,
+        vec![channel, flume, crossfire],
+    )
+    .items(HANDED);
+    case.threads = 2;
+    case.in_flight = CAPACITY;
+    case
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a directory on disk")
+}
+
+fn on_log(path: &Path, durability: Durability) -> WalQueue<FsStorage> {
+    let log = dpat_wal::Config::builder().durability(durability);
+    let log = log.build().expect("a valid configuration");
+    let storage = FsStorage::open(path).expect("a directory");
+    WalQueue::open(storage, log, Queue::builder(), Awake).expect("a queue").0
+}
+
+/// Lets threads do their rounds at once.
+fn on_threads(threads: usize, round: impl Fn() + Sync) {
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                for _ in 0..EACH {
+                    round();
+                }
+            });
+        }
+    });
+}
+
+fn durable(threads: usize) -> Case {
+    let ours = {
+        let directory = directory();
+        let wal = on_log(directory.path(), Durability::PowerLoss);
+        let queue = wal.queue().clone();
+        Contender::single("dpat-queue", move || {
+            let _keep = (&directory, &wal);
+            on_threads(threads, || {
+                block_on(async {
+                    queue.send(Message::new(payload())).await.expect("durable");
+                    receive_and_settle(&queue).await;
+                });
+            });
+        })
+    };
+    let sqlite = {
+        let directory = directory();
+        let table = Mutex::new(table(directory.path()));
+        Contender::single("rusqlite", move || {
+            let _keep = &directory;
+            on_threads(threads, || {
+                let with = |run: &dyn Fn(&Connection)| run(&table.lock().expect("not poisoned"));
+                with(&insert);
+                let mut id = None;
+                while id.is_none() {
+                    id = claim(&table.lock().expect("not poisoned"));
+                }
+                with(&|table| delete(table, id));
+            });
+        })
+    };
+    let mut case = Case::new(
+        "queue",
+        "send, receive, settle, durable",
+        "Each thread sends a message of 256 bytes, receives one and settles it, and waits until each of that is synced.",
+        ours,
+        vec![sqlite],
+    )
+    .items(EACH * threads as u64);
+    case.threads = threads;
+    case.in_flight = threads;
+    case
+}
+
+fn table(path: &Path) -> Connection {
+    let table = Connection::open(path.join("queue.sqlite")).expect("a database");
+    table
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             CREATE TABLE queue (id INTEGER PRIMARY KEY, leased INTEGER NOT NULL DEFAULT 0, payload BLOB NOT NULL);
+             CREATE INDEX free ON queue (leased, id);",
+        )
+        .expect("a table");
+    table
+}
+
+fn insert(table: &Connection) {
+    let mut insert = table
+        .prepare_cached("INSERT INTO queue (payload) VALUES (?1)")
+        .expect("a statement");
+    insert.execute([&payload()[..]]).expect("durable");
+}
+
+fn claim(table: &Connection) -> Option<i64> {
+    let mut claim = table
+        .prepare_cached(
+            "UPDATE queue SET leased = 1 WHERE id = (SELECT id FROM queue WHERE leased = 0 ORDER BY id LIMIT 1)
+             RETURNING id",
+        )
+        .expect("a statement");
+    let mut rows = claim.query([]).expect("a claim");
+    let row = rows.next().expect("durable")?;
+    let id = row.get(0).expect("an id");
+    // The rest, so that the statement ends and is committed.
+    while rows.next().expect("durable").is_some() {}
+    Some(id)
+}
+
+fn delete(table: &Connection, id: Option<i64>) {
+    let mut delete = table
+        .prepare_cached("DELETE FROM queue WHERE id = ?1")
+        .expect("a statement");
+    delete.execute([id]).expect("durable");
+}
+
+fn unsynced() -> Case {
+    let ours = {
+        let directory = directory();
+        let wal = on_log(directory.path(), Durability::ProcessKill);
+        let queue = wal.queue().clone();
+        Contender::single("dpat-queue", move || {
+            let _keep = (&directory, &wal);
+            block_on(async {
+                for _ in 0..UNSYNCED {
+                    queue.send(Message::new(payload())).await.expect("written");
+                }
+                let mut left = UNSYNCED;
+                while left > 0 {
+                    let received = queue.receive_batch(64, Duration::ZERO).await;
+                    let received = received.expect("written");
+                    left -= received.len() as u64;
+                    let settlements = received.iter().map(|delivery| dpat_queue::Settlement {
+                        receipt: delivery.receipt,
+                        outcome: Outcome::Done,
+                    });
+                    for settled in queue.settle_batch(settlements.collect()).await {
+                        settled.expect("written");
+                    }
+                }
+            });
+        })
+    };
+    let yaque = {
+        let directory = directory();
+        let path = directory.path().join("yaque");
+        let (mut sender, mut receiver) = yaque::channel(path).expect("a queue");
+        Contender::single("yaque", move || {
+            let _keep = &directory;
+            block_on(async {
+                for _ in 0..UNSYNCED {
+                    sender.send(&payload()[..]).await.expect("written");
+                }
+                let mut left = UNSYNCED;
+                while left > 0 {
+                    let count = left.min(64);
+                    let count = usize::try_from(count).expect("a small number");
+                    let received = receiver.recv_batch(count).await.expect("read");
+                    received.commit().expect("written");
+                    left -= count as u64;
+                }
+            });
+        })
+    };
+    Case::new(
+        "queue",
+        "through files, not synced",
+        "Sends 1 000 messages of 256 bytes one by one, receives and settles them 64 at a time; nothing is synced.",
+        ours,
+        vec![yaque],
+    )
+    .items(UNSYNCED)
+}
