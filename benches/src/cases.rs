@@ -16,7 +16,8 @@ use crate::harness::Case;
 
 /// Every pattern that has cases, in the order of the page.
 pub const PATTERNS: &[&str] = &[
-    "ids", "clocks", "codec", "breaker", "retry", "pubsub", "queue", "wal", "sim", "explore", "check",
+    "ids", "clocks", "codec", "breaker", "retry", "pubsub", "queue", "wal", "sim", "explore",
+    "check",
 ];
 
 /// Makes the cases of a pattern; none for an unknown one.

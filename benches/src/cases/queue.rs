@@ -264,7 +264,9 @@ fn on_log(path: &Path, durability: Durability) -> WalQueue<FsStorage> {
     let log = dpat_wal::Config::builder().durability(durability);
     let log = log.build().expect("a valid configuration");
     let storage = FsStorage::open(path).expect("a directory");
-    WalQueue::open(storage, log, Queue::builder(), Awake).expect("a queue").0
+    WalQueue::open(storage, log, Queue::builder(), Awake)
+        .expect("a queue")
+        .0
 }
 
 /// Lets threads do their rounds at once.

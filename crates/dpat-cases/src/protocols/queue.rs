@@ -34,7 +34,7 @@ const THINKS_MS: u64 = 300;
 const SETTLE_MS: u64 = 30_000;
 const _: () = assert!(CALLS * THINKS_MS + 10_000 < SETTLE_MS);
 /// How long a client waits before it sends again.
-const PATIENCE: Duration = Duration::from_millis(30);
+const PATIENCE: Duration = Duration::from_millis(40);
 const LEASE: Duration = Duration::from_millis(200);
 
 const DELIVERY: &str = "delivery";
@@ -46,7 +46,7 @@ const ALL_SETTLED: &str = "all-settled";
 /// A dead letter that is written down in two steps is left to the tests of `dpat-queue`, which strike between them.
 const RULES: [(Rule, u64); 7] = [
     (Rule::AckBeforeDurable, 40),
-    (Rule::HandOutBeforeDurable, 40),
+    (Rule::HandOutBeforeDurable, 100),
     (Rule::StaleReceipt, 20),
     (Rule::CountAtRetry, 10),
     (Rule::EarlyRetry, 10),
@@ -352,7 +352,7 @@ async fn slowly(commits: impl Future<Output = ()>, node: AsyncNode) {
     let mut pause = None;
     poll_fn(|cx| {
         let pausing = pause.get_or_insert_with(|| {
-            let micros = 500 + node.entropy().below(2_000);
+            let micros = 2_000 + node.entropy().below(10_000);
             Box::pin(time.sleep(Duration::from_micros(micros)))
         });
         if pausing.as_mut().poll(cx).is_pending() {
