@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_types)]
 
 mod alloc;
+mod bugs;
 mod cancel;
 #[cfg(feature = "wal")]
 mod crash;
