@@ -243,7 +243,7 @@ impl AsyncSystem for SimShop {
         },
         Mutant {
             name: "without-backpressure",
-            rule: "a full queue refuses",
+            rule: "a full queue takes no more",
             seeds_max: 30,
         },
     ];

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dpat_core::{Backoff, Class, Classify, Clock, Deadline, Effect, Entropy, Instant, Sleep};
 use dpat_queue::{
-    Builder, ConfigError, Delivery, Failure, Message, Outcome, Queue, SendError, Worker,
+    Builder, ConfigError, Delivery, Failure, Message, Outcome, Queue, SendError, WhenFull, Worker,
 };
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
@@ -47,7 +47,8 @@ const FULL_FOR: Duration = Duration::from_millis(50);
 pub fn queue_limits(backpressure: bool) -> Builder {
     let builder = Queue::builder().message_bytes_max(EVENT_BYTES_MAX);
     match backpressure {
-        true => builder.bytes_max(QUEUE_BYTES_MAX),
+        // Whoever sends waits for room, as long as its caller is patient: the relay keeps the rest in the outbox.
+        true => builder.bytes_max(QUEUE_BYTES_MAX).when_full(WhenFull::Wait),
         false => builder.bytes_max(1 << 40).messages_max(100_000_000),
     }
 }

@@ -125,6 +125,8 @@ impl Host for Shell {
                 Err(error) => Err(error),
             };
             if let Err(error) = ended {
+                // Whatever fails in a life that is over is no news; it does not get past this point.
+                node.point("failed", None).await;
                 node.always("store", false, || format!("{peer}: {error}"));
             }
         })
