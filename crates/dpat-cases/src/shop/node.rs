@@ -1,7 +1,7 @@
 //! One service with its shell: in a thread of this process, or as a process of its own.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use super::chaos::Fate;
 use super::chaos::{self, Do};
 use super::config::{Config, Pattern};
 use super::host::{self, Host};
-use super::journal::{Entry, Injected, Journal};
+use super::journal::{self, Entry, Injected, Journal};
 use super::policy::{Caller, Policy, PolicyError};
 use super::service::ports::{Env, Peer, Request, Service, Step, StoreError};
 use super::shell::http::{HttpTransport, ServeError, Server};
@@ -105,6 +105,20 @@ struct Death {
     severed: Arc<AtomicBool>,
     dead: AtomicBool,
     died: Notify,
+    /// The orders at whose points earlier starts of this node died: each kills once.
+    before: BTreeSet<String>,
+}
+
+/// Reads in the journal at whose points earlier starts of a node died.
+fn deaths(path: &Path) -> std::io::Result<BTreeSet<String>> {
+    let mut orders = BTreeSet::new();
+    journal::read(path, |entry| match entry {
+        Entry::Fault(fault) if fault.kind == Do::Kill.name() => {
+            orders.insert(fault.order_id);
+        }
+        _ => {}
+    })?;
+    Ok(orders)
 }
 
 /// What the service of this node touches.
@@ -147,6 +161,9 @@ impl Env for NodeEnv {
         host::note_queued(&self.journal, self.time.now(), bytes, order_id);
     }
     async fn at_point(&self, point: &'static str, order_id: &str) {
+        if self.death.before.contains(order_id) {
+            return;
+        }
         if let Some(away) = chaos::dies_at(&self.death.script, point, order_id) {
             self.journal.record(Entry::Fault(Injected {
                 at_us: micros(self.time.now()),
@@ -201,6 +218,7 @@ pub fn run(
         severed: Arc::clone(&severed),
         dead: AtomicBool::new(false),
         died: Notify::new(),
+        before: deaths(&config.journal).map_err(|source| NodeError::Start { peer, source })?,
     });
     let result = runtime.block_on(async {
         tokio::select! {

@@ -143,6 +143,9 @@ fn a_run_leaves_a_record_to_draw() {
         assert!(faults[kind] > 0, "no {kind} in {faults:?}");
     }
     assert_eq!(faults["kill"], record.verdict.restarts);
+    // By the timetable, after a completion, and after the receipt of an event: each once.
+    assert_eq!(record.verdict.restarts, 6);
+    assert_eq!(record.dead_letters.len(), 0);
     assert!(record.samples.len() >= 2);
     assert!(record.faults.is_sorted_by_key(|fault| fault.at_ms));
     let looked_at = |name: &str| {
