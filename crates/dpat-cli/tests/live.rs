@@ -14,8 +14,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
 const DPAT: &str = env!("CARGO_BIN_EXE_dpat");
-/// A run that fails.
-const MUTANT: [&str; 3] = ["counter", "answer-before-sync", "5"];
+/// A protocol, and a known-bad variant of it.
+const MUTANT: [&str; 2] = ["counter", "answer-before-sync"];
 
 type Test = fn(&mut Browser, &Lab) -> Result<()>;
 
@@ -90,10 +90,13 @@ fn same<T: PartialEq + std::fmt::Debug>(found: &T, expected: &T) -> Result<()> {
 struct Lab {
     child: Child,
     url: String,
+    /// A seed of the variant that fails.
+    seed: u64,
 }
 
 impl Lab {
     fn start() -> Result<Self> {
+        let seed = failing_seed()?;
         let mut child = Command::new(DPAT)
             .args(["lab", "--port", "0"])
             .stdin(Stdio::null())
@@ -107,6 +110,7 @@ impl Lab {
         let lab = Self {
             child,
             url: url.trim().to_owned(),
+            seed,
         };
         read.map_err(|error| error.to_string())?;
         holds(lab.url.starts_with("http://"), || {
@@ -117,7 +121,8 @@ impl Lab {
 
     /// The address of the run that fails.
     fn failing(&self) -> String {
-        let [protocol, mutant, seed] = MUTANT;
+        let [protocol, mutant] = MUTANT;
+        let seed = self.seed;
         format!(
             "{}#protocol={protocol}&mutant={mutant}&seed={seed}",
             self.url
@@ -132,14 +137,26 @@ impl Drop for Lab {
     }
 }
 
+/// The first seed that fails, as `dpat sim` finds it.
+fn failing_seed() -> Result<u64> {
+    let [protocol, mutant] = MUTANT;
+    let name = format!("{protocol}@{mutant}");
+    let found = dpat(&["sim", &name, "--seeds", "0..100", "--json"])?;
+    let seed = found["violations"][0]["seed"].as_u64();
+    seed.ok_or_else(|| format!("{name} holds"))
+}
+
 /// What `dpat replay` says of the run that fails.
-fn replayed(more: &[&str]) -> Result<Value> {
-    let [protocol, mutant, seed] = MUTANT;
-    let output = Command::new(DPAT)
-        .args(["replay", &format!("{protocol}@{mutant}"), seed, "--json"])
-        .args(more)
-        .output()
-        .map_err(|error| error.to_string())?;
+fn replayed(lab: &Lab, more: &[&str]) -> Result<Value> {
+    let [protocol, mutant] = MUTANT;
+    let (name, seed) = (format!("{protocol}@{mutant}"), lab.seed.to_string());
+    dpat(&[&["replay", &name, &seed, "--json"], more].concat())
+}
+
+/// Runs a command and reads the object that it prints.
+fn dpat(args: &[&str]) -> Result<Value> {
+    let output = Command::new(DPAT).args(args).output();
+    let output = output.map_err(|error| error.to_string())?;
     let stdout = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(stdout.trim()).map_err(|error| format!("{stdout}: {error}"))
 }
@@ -160,7 +177,8 @@ const HASH: &str = "lab.page.trace.raw.trace_hash";
 const WRITTEN: &str = "new Promise((done) => setTimeout(() => done(location.href), 400))";
 
 fn a_run_is_that_of_the_command(browser: &mut Browser, lab: &Lab) -> Result<()> {
-    let [protocol, mutant, seed] = MUTANT;
+    let [protocol, mutant] = MUTANT;
+    let seed = lab.seed;
     browser.open(&lab.url)?;
     // The first protocol runs by itself.
     let first = browser.text("#verdict")?;
@@ -174,7 +192,7 @@ fn a_run_is_that_of_the_command(browser: &mut Browser, lab: &Lab) -> Result<()> 
     browser.until(&format!(
         "lab.page.trace.seed === '{seed}' && lab.page.trace.violation"
     ))?;
-    let expected = replayed(&[])?;
+    let expected = replayed(lab, &[])?;
     same(&browser.eval(HASH)?, &expected["trace_hash"])?;
     let verdict = browser.text("#verdict")?;
     let property = expected["violation"]["property"]
@@ -192,7 +210,7 @@ fn a_run_is_that_of_the_command(browser: &mut Browser, lab: &Lab) -> Result<()> 
     holds(pane.contains(property), || pane.clone())?;
     // Another seed, by its button.
     browser.click("#seed-up")?;
-    browser.until("lab.page.trace.seed === '6'")
+    browser.until(&format!("lab.page.trace.seed === '{}'", seed + 1))
 }
 
 fn stepping_goes_both_ways(browser: &mut Browser, lab: &Lab) -> Result<()> {
@@ -303,7 +321,7 @@ fn a_link_shows_the_same(browser: &mut Browser, lab: &Lab) -> Result<()> {
     let link = link.as_str().unwrap_or_default().to_owned();
     for part in [
         "protocol=counter",
-        "seed=5",
+        &format!("seed={}", lab.seed),
         "cone=off",
         "text=add",
         "scale=time",
@@ -388,10 +406,10 @@ fn nothing_comes_from_elsewhere(browser: &mut Browser, lab: &Lab) -> Result<()> 
     holds(foreign.is_empty(), || format!("{foreign:?}"))
 }
 
-fn a_page_in_a_file_needs_no_server(browser: &mut Browser, _lab: &Lab) -> Result<()> {
+fn a_page_in_a_file_needs_no_server(browser: &mut Browser, lab: &Lab) -> Result<()> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let file = folder.path().join("run.html");
-    let expected = replayed(&["--trace", &file.display().to_string()])?;
+    let expected = replayed(lab, &["--trace", &file.display().to_string()])?;
     browser.open(&format!("file://{}", file.display()))?;
     same(&browser.eval(HASH)?, &expected["trace_hash"])?;
     // Something is drawn: the middle of the diagram has more than one colour.
