@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 
 use dpat_outbox::Limits;
 use redb::backends::FileBackend;
-use redb::{Database, StorageBackend};
+use redb::{Database, Durability, StorageBackend};
 use tokio::sync::mpsc;
 
 use super::group::{self, GROUP_MAX, Job, QUEUE_MAX};
@@ -119,7 +119,7 @@ pub fn open_with(
     limits: Limits,
 ) -> Result<(RedbStore, StoreOwner), StoreError> {
     let database = open_database(path, severed)?;
-    let ground = Ground::open(database, limits)?;
+    let ground = Ground::open(database, limits, Durability::Immediate)?;
     let (jobs, queue) = mpsc::channel(QUEUE_MAX);
     let writer = std::thread::Builder::new()
         .name("store".to_owned())

@@ -12,7 +12,8 @@ use dpat_idempotency::inbox::Markers;
 use dpat_outbox::{AppendError, Appended, Event, Limits};
 use dpat_redb::{Config, EngineError, Inbox, InboxTx, Outbox, OutboxTx, commit};
 use redb::{
-    Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
+    Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError,
+    WriteTransaction,
 };
 
 use super::group::{Answer, Job};
@@ -41,11 +42,16 @@ pub(super) struct Ground {
     database: Arc<Database>,
     outbox: Outbox,
     inbox: Inbox,
+    durability: Durability,
 }
 
 impl Ground {
-    /// Opens what is in a database, or makes it.
-    pub(super) fn open(database: Database, limits: Limits) -> Result<Self, StoreError> {
+    /// Opens what is in a database, or makes it. What is committed is as durable as asked for.
+    pub(super) fn open(
+        database: Database,
+        limits: Limits,
+        durability: Durability,
+    ) -> Result<Self, StoreError> {
         let database = Arc::new(database);
         let config = |prefix| Config::new(prefix).map_err(engine);
         let outbox = Outbox::open(Arc::clone(&database), config("outbox")?, limits);
@@ -53,6 +59,7 @@ impl Ground {
             outbox: outbox.map_err(engine)?,
             inbox: Inbox::open(&database, &config("inbox")?).map_err(engine)?,
             database,
+            durability,
         })
     }
 
@@ -102,7 +109,10 @@ impl Ground {
         group: impl Iterator<Item = Job>,
         answers: &mut Vec<Answer>,
     ) -> Result<(), StoreError> {
-        let transaction = self.database.begin_write().map_err(engine)?;
+        let mut transaction = self.database.begin_write().map_err(engine)?;
+        transaction
+            .set_durability(self.durability)
+            .map_err(engine)?;
         let mut tables = Tables {
             ground: self,
             transaction: &transaction,

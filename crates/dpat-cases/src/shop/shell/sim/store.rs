@@ -8,8 +8,8 @@ use std::time::Duration;
 use dpat_core::{Entropy, Sleep};
 use dpat_outbox::Limits;
 use dpat_sim::async_node::AsyncNode;
-use redb::Database;
 use redb::backends::InMemoryBackend;
+use redb::{Database, Durability};
 use tokio::sync::mpsc;
 
 use super::super::group::{self, GROUP_MAX, Job, QUEUE_MAX};
@@ -46,7 +46,8 @@ impl Durable {
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(InMemoryBackend::new())
             .map_err(engine)?;
-        let made = Ground::open(database, Limits::DEFAULT)?;
+        // It is in memory for as long as the run lasts: there is no disk to wait for.
+        let made = Ground::open(database, Limits::DEFAULT, Durability::None)?;
         *ground = Some(made.clone());
         Ok(made)
     }
