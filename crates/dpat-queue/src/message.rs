@@ -194,8 +194,11 @@ impl Message {
         self.ttl
     }
 
-    /// Checks the limits that hold everywhere.
-    pub(crate) fn check(&self, payload_max: usize) -> Result<(), MessageError> {
+    /// Checks the limits that hold everywhere; for backends that take messages beside a [`Queue`](crate::Queue).
+    ///
+    /// # Errors
+    /// [`MessageError`] names the field.
+    pub fn check(&self, payload_max: usize) -> Result<(), MessageError> {
         let parts = &self.parts;
         at_most("payload", parts.payload.len(), payload_max)?;
         at_most("priority", parts.priority.into(), PRIORITY_MAX.into())?;

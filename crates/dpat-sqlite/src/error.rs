@@ -37,7 +37,7 @@ impl EngineError {
     }
 
     /// A row that does not decode.
-    #[cfg(any(feature = "idempotency", feature = "outbox"))]
+    #[cfg(any(feature = "idempotency", feature = "outbox", feature = "queue"))]
     pub(crate) fn corrupt(
         table: impl fmt::Display,
         row: impl fmt::Display,
@@ -52,7 +52,7 @@ impl EngineError {
     }
 
     /// Tables that do not fit together.
-    #[cfg(any(feature = "idempotency", feature = "outbox"))]
+    #[cfg(any(feature = "idempotency", feature = "outbox", feature = "queue"))]
     pub(crate) fn inconsistent(
         table: impl fmt::Display,
         row: impl fmt::Display,
@@ -188,6 +188,10 @@ pub enum OpenError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The settings of a queue.
+    #[cfg(feature = "queue")]
+    #[error(transparent)]
+    Queue(#[from] dpat_queue::ConfigError),
     /// The file cannot be opened as a database.
     #[error("path: `{}`: {error}", path.display())]
     Path {
@@ -245,6 +249,8 @@ impl Classify for OpenError {
     fn class(&self) -> Class {
         match self {
             Self::Config(error) => error.class(),
+            #[cfg(feature = "queue")]
+            Self::Queue(error) => error.class(),
             Self::NotWal { .. } => Class::InvalidInput,
             Self::NewerSchema { .. } | Self::Outdated { .. } => Class::Permanent,
             Self::Path { error, .. } | Self::Engine(error) => error.class(),

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(any(feature = "idempotency", feature = "outbox")),
+    not(any(feature = "idempotency", feature = "outbox", feature = "queue")),
     allow(
         dead_code,
         reason = "without a port nothing uses the ground that all of them stand on"
@@ -19,6 +19,8 @@ mod sync;
 mod inbox;
 #[cfg(feature = "outbox")]
 mod outbox;
+#[cfg(feature = "queue")]
+mod queue;
 #[cfg(feature = "idempotency")]
 mod responses;
 
@@ -29,11 +31,15 @@ pub use config::{
 pub use dpat_idempotency;
 #[cfg(feature = "outbox")]
 pub use dpat_outbox;
+#[cfg(feature = "queue")]
+pub use dpat_queue;
 pub use error::{EngineError, OpenError, commit};
 #[cfg(feature = "idempotency")]
 pub use inbox::{Inbox, InboxTx, MARKERS_MAX};
 #[cfg(feature = "outbox")]
 pub use outbox::{Outbox, OutboxTx};
+#[cfg(feature = "queue")]
+pub use queue::{QueueSettings, QueueStore, QueueTx};
 #[cfg(feature = "idempotency")]
 pub use responses::{ResponseLimits, ResponseStore};
 pub use rusqlite;

@@ -47,6 +47,8 @@ pub enum Part {
     Inbox,
     /// Those of a response store.
     Responses,
+    /// Those of a queue.
+    Queue,
 }
 
 /// A step to a version.
@@ -60,7 +62,7 @@ pub struct Step {
 
 impl Part {
     /// All parts.
-    pub const ALL: [Self; 3] = [Self::Outbox, Self::Inbox, Self::Responses];
+    pub const ALL: [Self; 4] = [Self::Outbox, Self::Inbox, Self::Responses, Self::Queue];
 
     /// Returns the name, as the table `{prefix}_schema` has it.
     #[must_use]
@@ -69,6 +71,7 @@ impl Part {
             Self::Outbox => "outbox",
             Self::Inbox => "inbox",
             Self::Responses => "responses",
+            Self::Queue => "queue",
         }
     }
 
@@ -87,6 +90,10 @@ impl Part {
             Self::Responses => &[Step {
                 version: 1,
                 sql: include_str!("../sql/0001_responses.sql"),
+            }],
+            Self::Queue => &[Step {
+                version: 1,
+                sql: include_str!("../sql/0001_queue.sql"),
             }],
         }
     }
@@ -166,3 +173,16 @@ pub const SWEEP: &str = "\
 DELETE FROM {prefix}_markers WHERE (scope, id) IN (
   SELECT scope, id FROM {prefix}_markers WHERE at < ?1 ORDER BY at LIMIT ?2
 )";
+
+/// Sends a message without a deduplication key, and returns its id.
+///
+/// `?1` the key or NULL; `?2` the priority, 0 to 9; `?3` the time; `?4` from when on it may be delivered: the same time, or
+/// a later one; `?5` when it ends if it is not delivered, or NULL; `?6` what it counts against the limit of bytes; `?7` NULL
+/// (headers have a form of their own); `?8` the payload; `?9`, `?10` the limits of the queue, in messages and bytes.
+///
+/// No row: a limit is reached.
+pub const SEND: &str = "\
+INSERT INTO {prefix}_messages (key, priority, sent_at, not_before, expires, bytes, headers, payload)
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 FROM {prefix}_queue
+WHERE one = 1 AND live < ?9 AND live_bytes + ?6 <= ?10
+RETURNING id";

@@ -8,6 +8,7 @@ mod inboxes;
 mod kit;
 mod outboxes;
 mod process;
+mod queues;
 mod relay;
 mod responses;
 mod tables;

@@ -5,12 +5,14 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
-use dpat_core::{Entropy, SplitMix64, Wall};
+use dpat_core::{Entropy, ManualTime, SplitMix64, Wall};
 use dpat_idempotency::{Fingerprint, Key};
 use dpat_outbox::{Limits, Outcome, Settlement, Store, Token};
+use dpat_queue::{Message, Outcome as Handled, Queue};
 use dpat_sqlite::rusqlite::{Connection, TransactionBehavior};
-use dpat_sqlite::{Config, EngineError, Inbox, Outbox, commit};
+use dpat_sqlite::{Config, Inbox, Outbox, QueueSettings, QueueStore, commit};
 
 use crate::kit::{claim, event, number, run};
 
@@ -31,8 +33,8 @@ fn say(line: &str) {
     println!("\nsaid {line} .");
 }
 
-/// Change and event in one transaction, without an end.
-fn produce(file: &Path, outbox: &Outbox, first: u64) {
+/// Change, event and message in one transaction, without an end.
+fn produce(file: &Path, open: &Open, first: u64) {
     let mut connection = config(file).connect().unwrap();
     for number in (first..).step_by(usize::try_from(PRODUCERS).unwrap()) {
         say(&format!("begins {number}"));
@@ -43,8 +45,10 @@ fn produce(file: &Path, outbox: &Outbox, first: u64) {
             .unwrap();
         let key = ["a", "b", ""][usize::try_from(number % 3).unwrap()];
         let now = Wall::from_nanos(number);
-        outbox.append(&tx, &event(number, key), now).unwrap();
-        outbox.commit(tx).unwrap();
+        open.outbox.append(&tx, &event(number, key), now).unwrap();
+        let message = Message::new(number.to_string());
+        open.queue.within(&tx).send(&message).unwrap();
+        open.outbox.commit(tx).unwrap();
         say(&format!("sent {number}"));
     }
 }
@@ -90,14 +94,37 @@ fn relay(outbox: &Outbox, connection: &mut Connection, inbox: &Inbox, now: u64) 
     rows.len() as u64
 }
 
-fn open(file: &Path) -> Result<(Outbox, Inbox, Connection), EngineError> {
-    let outbox = Outbox::open(&config(file), Limits::DEFAULT).unwrap();
+/// Receives and settles what there is.
+fn consume(queue: &Queue) -> usize {
+    let received = run(queue.receive_batch(10, Duration::ZERO)).unwrap();
+    for delivery in &received {
+        let number = std::str::from_utf8(delivery.payload()).unwrap();
+        say(&format!("finishes {number}"));
+        run(queue.settle(delivery.receipt, Handled::Done)).unwrap();
+        say(&format!("finished {number}"));
+    }
+    received.len()
+}
+
+#[derive(Clone)]
+struct Open {
+    outbox: Outbox,
+    inbox: Inbox,
+    queue: QueueStore,
+}
+
+fn open(file: &Path) -> (Open, Connection) {
     let connection = config(file).connect().unwrap();
-    let inbox = Inbox::open(&connection, &config(file)).unwrap();
     let tables = "CREATE TABLE IF NOT EXISTS own (id INTEGER PRIMARY KEY);
         CREATE TABLE IF NOT EXISTS effects (id INTEGER)";
     connection.execute_batch(tables).unwrap();
-    Ok((outbox, inbox, connection))
+    let settings = QueueSettings::DEFAULT;
+    let open = Open {
+        outbox: Outbox::open(&config(file), Limits::DEFAULT).unwrap(),
+        inbox: Inbox::open(&connection, &config(file)).unwrap(),
+        queue: QueueStore::open(&config(file), settings, ManualTime::new()).unwrap(),
+    };
+    (open, connection)
 }
 
 #[test]
@@ -108,19 +135,17 @@ fn child() {
     };
     let first: u64 = std::env::var(FIRST_VARIABLE).unwrap().parse().unwrap();
     let file = Path::new(&file);
-    let (outbox, inbox, mut connection) = open(file).unwrap();
+    let (open, mut connection) = open(file);
     thread::scope(|scope| {
         for producer in 0..PRODUCERS {
-            let outbox = outbox.clone();
-            scope.spawn(move || produce(file, &outbox, first + producer));
+            let open = &open;
+            scope.spawn(move || produce(file, open, first + producer));
         }
+        let queue = open.queue.queue();
         for turn in 0.. {
-            relay(
-                &outbox,
-                &mut connection,
-                &inbox,
-                first + 1_000_000 + turn * 1_000,
-            );
+            let now = first + 1_000_000 + turn * 1_000;
+            relay(&open.outbox, &mut connection, &open.inbox, now);
+            consume(&queue);
         }
     });
 }
@@ -132,6 +157,8 @@ struct Known {
     sent: BTreeSet<u64>,
     handled: BTreeSet<u64>,
     settled: BTreeSet<u64>,
+    finishing: BTreeSet<u64>,
+    finished: BTreeSet<u64>,
 }
 
 /// Runs a child until it has said so many lines, and kills it.
@@ -159,6 +186,8 @@ fn killed_after(file: &Path, first: u64, lines: u64) -> Known {
             "sent" => &mut known.sent,
             "handled" => &mut known.handled,
             "settled" => &mut known.settled,
+            "finishes" => &mut known.finishing,
+            "finished" => &mut known.finished,
             _ => panic!("{what}"),
         };
         set.insert(number.parse().unwrap());
@@ -183,7 +212,12 @@ fn numbers(connection: &Connection, sql: &str) -> Vec<u64> {
 
 /// Opens what is left: what was told has to be so. Then relays the rest, and every change has taken effect once.
 fn check(file: &Path, known: &Known, first: u64) {
-    let (outbox, inbox, mut connection) = open(file).unwrap();
+    let (open, mut connection) = open(file);
+    let Open {
+        outbox,
+        inbox,
+        queue,
+    } = &open;
     let sound: String = connection
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();
@@ -207,10 +241,24 @@ fn check(file: &Path, known: &Known, first: u64) {
         settled >= known.settled.len() as u64,
         "a settlement is lost"
     );
+    let messages = "SELECT CAST(CAST(payload AS TEXT) AS INTEGER) FROM t_messages";
+    let messages: BTreeSet<u64> = numbers(&connection, messages).into_iter().collect();
+    let (doubts, done) = (&known.finishing, &known.finished);
+    assert!(
+        messages.is_disjoint(done),
+        "a message that was done is back"
+    );
+    assert!(messages.is_subset(&own), "a message without its change");
+    let lost = |number: &&u64| !messages.contains(number) && !doubts.contains(number);
+    assert_eq!(known.sent.iter().find(lost), None, "a message is lost");
+    // The dead hold nothing any more.
+    queue.release_all().unwrap();
+    while consume(&queue.queue()) > 0 {}
+    assert_eq!(numbers(&connection, "SELECT live FROM t_queue"), [0]);
     // Leases of the dead are over by then.
     let mut now = first + 1_000_000_000;
     while outbox.lag_now().unwrap().backlog_rows > 0 {
-        relay(&outbox, &mut connection, &inbox, now);
+        relay(outbox, &mut connection, inbox, now);
         now += 1_000;
     }
     let mut effects = numbers(&connection, "SELECT id FROM effects");

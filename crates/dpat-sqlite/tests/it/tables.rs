@@ -2,20 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use dpat_core::{Class, Classify, Effect, Wall};
+use dpat_core::{Class, Classify, Effect, ManualTime, Wall};
 use dpat_idempotency::inbox::AcceptError;
 use dpat_idempotency::{Fingerprint, Key, Store as _};
 use dpat_outbox::{Limits, Outcome, Position, Settlement, Store, Token};
 use dpat_sqlite::rusqlite::{self, Connection};
 use dpat_sqlite::sql::Part;
 use dpat_sqlite::{
-    Config, ConfigError, EngineError, Inbox, OpenError, Outbox, ResponseLimits, ResponseStore,
-    Tables, Threads, migrate,
+    Config, ConfigError, EngineError, Inbox, OpenError, Outbox, QueueSettings, QueueStore,
+    ResponseLimits, ResponseStore, Tables, Threads, migrate,
 };
 
 use crate::kit::{Folder, append, claim, event, number_of, run};
 
-fn open_all(config: &Config) -> [Result<(), OpenError>; 3] {
+fn open_all(config: &Config) -> [Result<(), OpenError>; 4] {
     let limits = ResponseLimits::DEFAULT;
     [
         Outbox::open(config, Limits::DEFAULT).map(drop),
@@ -23,6 +23,7 @@ fn open_all(config: &Config) -> [Result<(), OpenError>; 3] {
             .connect()
             .and_then(|connection| Inbox::open(&connection, config).map(drop)),
         ResponseStore::open(config, limits).map(drop),
+        QueueStore::open(config, QueueSettings::DEFAULT, ManualTime::new()).map(drop),
     ]
 }
 
@@ -77,7 +78,7 @@ fn migrating_again_changes_nothing() {
         assert_eq!(version(&connection), before);
     }
     let noted = "SELECT count(*) FROM t_schema WHERE version = 1";
-    assert_eq!(number_of(&connection, noted), 3);
+    assert_eq!(number_of(&connection, noted), 4);
 }
 
 #[test]
