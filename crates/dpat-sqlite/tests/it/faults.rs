@@ -142,7 +142,7 @@ fn a_busy_database_is_transient_and_names_the_setting() {
 }
 
 #[test]
-fn a_transaction_that_began_before_anothers_commit_does_not_append_over_it() {
+fn a_transaction_that_began_before_another_committed_does_not_append_over_it() {
     let folder = Folder::new();
     let outbox = folder.outbox();
     let (mut one, mut two) = (folder.connect(), folder.connect());
