@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Stderr};
 
 use dpat_cases::shop::config::Config;
+use dpat_cases::shop::notices::Notice;
 use dpat_cases::shop::record::{FaultEvent, RunRecord, Sample};
 use dpat_cases::shop::view::View;
 use ratatui::backend::CrosstermBackend;
@@ -28,6 +29,7 @@ struct Board {
     /// Accepted a second, of the last samples.
     rates: VecDeque<u64>,
     faults: VecDeque<FaultEvent>,
+    notices: Vec<Notice>,
     note: Option<String>,
     colour: bool,
 }
@@ -96,6 +98,10 @@ impl View for Live {
         self.redraw();
     }
 
+    fn notices(&mut self, notices: &[Notice]) {
+        self.board.notices = notices.to_vec();
+    }
+
     fn fault(&mut self, fault: &FaultEvent) {
         keep(&mut self.board.faults, fault.clone(), FAULTS_MAX);
     }
@@ -116,6 +122,7 @@ impl View for Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dpat_cases::shop::domain::State;
     use dpat_cases::shop::record::BreakerSample;
     use dpat_cases::shop::service::ports::Peer;
     use ratatui::backend::TestBackend;
@@ -150,6 +157,11 @@ mod tests {
             duration_ms: Some(900),
             order_id: None,
         });
+        board.notices.push(Notice {
+            order_id: "order-17".to_owned(),
+            state: State::Compensated,
+            at_us: 4_900_000,
+        });
         board
     }
 
@@ -173,6 +185,7 @@ mod tests {
             "open",
             "kill payment",
             "4.2 s",
+            "order-17 compensated",
         ] {
             assert!(screen.contains(text), "{text} is missing:\n{screen}");
         }

@@ -228,6 +228,21 @@ impl State {
         matches!(self, Self::Completed | Self::Compensated)
     }
 
+    /// Every state.
+    pub const ALL: [Self; 5] = [
+        Self::Accepted,
+        Self::Reserved,
+        Self::Compensating,
+        Self::Completed,
+        Self::Compensated,
+    ];
+
+    /// Finds a state by its name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
     /// Returns the name used on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {

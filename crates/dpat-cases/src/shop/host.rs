@@ -11,6 +11,7 @@ use super::chaos::{self, Do, Fate, Subject};
 use super::config::{Config, Pattern};
 use super::idempotency::Memory;
 use super::journal::{Entry, Injected, Journal, Queued};
+use super::notices::Notice;
 use super::policy::{PolicyError, Use};
 use super::record::BreakerSample;
 use super::service::gateway::Gateway;
@@ -33,6 +34,9 @@ pub struct Status {
     pub gauges: Gauges,
     /// Its breakers.
     pub breakers: Vec<BreakerSample>,
+    /// What it has told last, the newest last.
+    #[serde(default)]
+    pub notices: Vec<Notice>,
 }
 
 /// Takes a service of whatever type.

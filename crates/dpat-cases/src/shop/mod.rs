@@ -11,6 +11,7 @@ pub mod idempotency;
 pub mod input;
 pub mod journal;
 pub mod node;
+pub mod notices;
 pub mod outbox;
 pub mod plan;
 pub mod policy;

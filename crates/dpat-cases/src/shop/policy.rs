@@ -254,6 +254,12 @@ where
         Ok(policy)
     }
 
+    /// Returns the transport without its policy, for what is no call.
+    #[must_use]
+    pub const fn transport(&self) -> &T {
+        &self.inner
+    }
+
     /// Returns the state of every breaker that is in use.
     #[must_use]
     pub fn breakers(&self) -> Vec<BreakerSample> {

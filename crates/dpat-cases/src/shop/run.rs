@@ -243,6 +243,7 @@ fn explain(site: &Site, view: &mut dyn View) {
         "  curl -i http://127.0.0.1:{port}/orders -d '{order}'"
     ));
     view.note(&format!("  curl http://127.0.0.1:{port}/orders/mine-1"));
+    view.note(&format!("  curl -N http://127.0.0.1:{port}/events"));
     view.note(&format!("  curl http://127.0.0.1:{port}/metrics"));
     view.note(&format!("  curl http://127.0.0.1:{port}/health/ready"));
 }

@@ -1,6 +1,7 @@
 //! Where a run shows itself while it goes on.
 
 use super::config::Config;
+use super::notices::Notice;
 use super::record::{FaultEvent, RunRecord, Sample};
 
 /// Sees a run as it goes on. Calls come from one task, in order; none may block for long.
@@ -9,6 +10,8 @@ pub trait View: Send {
     fn started(&mut self, _config: &Config) {}
     /// A few times a second.
     fn sample(&mut self, _sample: &Sample) {}
+    /// What the order service has told last, the newest last; with every sample.
+    fn notices(&mut self, _notices: &[Notice]) {}
     /// A planned fault begins.
     fn fault(&mut self, _fault: &FaultEvent) {}
     /// Something for people.

@@ -143,6 +143,9 @@ impl Watch {
             breakers,
             outbox: self.done.now.outbox,
         };
+        if let Some(status) = self.status.get(&Peer::Order) {
+            view.notices(&status.notices);
+        }
         view.sample(&sample);
         if self.is_due() {
             (sample.p50_ms, sample.p99_ms) = self.progress.take_second();

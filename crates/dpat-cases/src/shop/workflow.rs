@@ -12,6 +12,7 @@ use dpat_outbox::Event;
 use serde::Serialize;
 
 use super::domain::{Item, OrderCompleted, OrderRecord, Reason, State};
+use super::notices::Notices;
 use super::outbox;
 use super::service::ports::{
     CallError, Env, Peer, Reply, Request, Step, Store, StoreError, Table, Transport, encode,
@@ -62,7 +63,7 @@ pub struct Finished {
     pub event: Option<Event>,
 }
 
-/// Drives one order until it is terminal.
+/// Drives one order until it is terminal, and tells of each state once it is durable.
 ///
 /// # Errors
 /// Whatever the store reports.
@@ -70,6 +71,7 @@ pub async fn drive<E: Env>(
     env: &E,
     config: &FlowConfig,
     ids: &Uuid7Generator,
+    notices: &Notices,
     mut record: OrderRecord,
 ) -> Result<Finished, StoreError> {
     loop {
@@ -81,11 +83,11 @@ pub async fn drive<E: Env>(
                 match attempt(env, config, &record, Peer::Inventory, Step::Reserve, body).await {
                     Ok(()) => {
                         record.charge_tried = true;
-                        save(env, &mut record, State::Reserved).await?;
+                        save(env, notices, &mut record, State::Reserved).await?;
                     }
                     Err(reason) => {
                         record.reason = Some(reason);
-                        save(env, &mut record, State::Compensating).await?;
+                        save(env, notices, &mut record, State::Compensating).await?;
                     }
                 }
             }
@@ -96,7 +98,7 @@ pub async fn drive<E: Env>(
                 })?;
                 match attempt(env, config, &record, Peer::Payment, Step::Charge, body).await {
                     Ok(()) => {
-                        let event = complete(env, config, ids, &mut record).await?;
+                        let event = complete(env, config, ids, notices, &mut record).await?;
                         return Ok(Finished {
                             state: State::Completed,
                             event: Some(event),
@@ -104,7 +106,7 @@ pub async fn drive<E: Env>(
                     }
                     Err(reason) => {
                         record.reason = Some(reason);
-                        save(env, &mut record, State::Compensating).await?;
+                        save(env, notices, &mut record, State::Compensating).await?;
                     }
                 }
             }
@@ -113,7 +115,7 @@ pub async fn drive<E: Env>(
                     undo(env, config, &record, Peer::Payment, Step::Void).await;
                 }
                 undo(env, config, &record, Peer::Inventory, Step::Release).await;
-                save(env, &mut record, State::Compensated).await?;
+                save(env, notices, &mut record, State::Compensated).await?;
             }
             State::Completed | State::Compensated => {
                 return Ok(Finished {
@@ -126,7 +128,12 @@ pub async fn drive<E: Env>(
 }
 
 /// Makes a new state durable.
-async fn save<E: Env>(env: &E, record: &mut OrderRecord, state: State) -> Result<(), StoreError> {
+async fn save<E: Env>(
+    env: &E,
+    notices: &Notices,
+    record: &mut OrderRecord,
+    state: State,
+) -> Result<(), StoreError> {
     record.enter(state, micros(env.time().now()));
     let row = encode(&record)?;
     let order_id = record.order.order_id.clone();
@@ -138,7 +145,9 @@ async fn save<E: Env>(env: &E, record: &mut OrderRecord, state: State) -> Result
             }
             Ok(())
         })
-        .await
+        .await?;
+    notices.tell(record, env.time().now());
+    Ok(())
 }
 
 /// Makes the order complete, together with its event.
@@ -146,6 +155,7 @@ async fn complete<E: Env>(
     env: &E,
     config: &FlowConfig,
     ids: &Uuid7Generator,
+    notices: &Notices,
     record: &mut OrderRecord,
 ) -> Result<Event, StoreError> {
     record.enter(State::Completed, micros(env.time().now()));
@@ -178,6 +188,7 @@ async fn complete<E: Env>(
         let delay = delays.next_delay(env.entropy());
         env.time().sleep(delay).await;
     }
+    notices.tell(record, env.time().now());
     env.at_point(COMPLETED, &order_id).await;
     Ok(event)
 }

@@ -31,7 +31,10 @@ pub(super) fn board(board: &Board, frame: &mut Frame<'_>) {
     draw_numbers(board, frame, numbers);
     draw_rate(board, frame, rate);
     draw_breakers(board, frame, breakers);
+    let [faults, notices] =
+        Layout::horizontal([Constraint::Min(28), Constraint::Length(44)]).areas(faults);
     draw_faults(board, frame, faults);
+    draw_notices(board, frame, notices);
     frame.render_widget(Paragraph::new(balance(board)), note);
 }
 
@@ -147,6 +150,25 @@ fn draw_faults(board: &Board, frame: &mut Frame<'_>, area: Rect) {
             Line::from(Span::styled(text, colour(board, hue)))
         })
         .collect();
+    frame.render_widget(Paragraph::new(rows).block(block), area);
+}
+
+/// What the order service has published last.
+fn draw_notices(board: &Board, frame: &mut Frame<'_>, area: Rect) {
+    let rows: Vec<Line<'_>> = board
+        .notices
+        .iter()
+        .rev()
+        .map(|notice| {
+            let at_s = seconds(notice.at_us / 1_000);
+            Line::from(format!(
+                "{at_s:>8}  {} {}",
+                notice.order_id,
+                notice.state.name()
+            ))
+        })
+        .collect();
+    let block = Block::bordered().title("notices");
     frame.render_widget(Paragraph::new(rows).block(block), area);
 }
 

@@ -261,6 +261,22 @@ impl Shop {
         Self { child, address }
     }
 
+    /// Opens a page of server-sent events.
+    fn listen(&self, path: &str) -> BufReader<TcpStream> {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let patience = Some(std::time::Duration::from_secs(30));
+        stream.set_read_timeout(patience).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n").unwrap();
+        let mut events = BufReader::new(stream);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert!(events.read_line(&mut head).unwrap() > 0, "{head}");
+        }
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        assert!(head.contains("text/event-stream"), "{head}");
+        events
+    }
+
     /// Returns status and body.
     fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
@@ -281,6 +297,22 @@ impl Shop {
     }
 }
 
+/// Reads the next server-sent event: its name, and the order that it is about.
+fn next_event(events: &mut impl BufRead) -> (String, String) {
+    let mut name = String::new();
+    loop {
+        let mut line = String::new();
+        assert!(events.read_line(&mut line).unwrap() > 0, "the events ended");
+        if let Some(event) = line.strip_prefix("event: ") {
+            event.trim_end().clone_into(&mut name);
+        } else if let Some(data) = line.strip_prefix("data: ") {
+            let notice: Value = serde_json::from_str(data).unwrap();
+            assert_eq!(notice["state"], *name);
+            return (name, notice["order_id"].as_str().unwrap().to_owned());
+        }
+    }
+}
+
 #[test]
 fn serving_answers_as_the_contract_says_and_ends_at_ctrl_c() {
     let mut shop = Shop::open();
@@ -288,8 +320,19 @@ fn serving_answers_as_the_contract_says_and_ends_at_ctrl_c() {
         json!({"order_id": "mine", "customer": "me", "items": [{"sku": "s", "quantity": 1}], "payment_cents": cents})
             .to_string()
     };
+    // Stays open until the end: nobody waits for a listener.
+    let mut events = shop.listen("/events");
     let (status, body) = shop.ask("POST", "/orders", &order(5));
     assert_eq!(status, 202);
+    for state in ["accepted", "reserved", "completed"] {
+        assert_eq!(
+            next_event(&mut events),
+            (state.to_owned(), "mine".to_owned())
+        );
+    }
+    let mut late = shop.listen("/events/completed");
+    assert_eq!(next_event(&mut late).0, "completed");
+    assert_eq!(shop.ask("GET", "/events/nowhere", "").0, 404);
     let answer: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(
         answer,

@@ -14,6 +14,7 @@ use super::ports::{
 };
 use super::{bad_body, unavailable};
 use crate::shop::domain::{Order, OrderRecord, State};
+use crate::shop::notices::Notices;
 use crate::shop::outbox::{self, ToShipping};
 use crate::shop::work::WorkQueue;
 use crate::shop::workflow::{self, FlowConfig, OPEN, ORDERS, micros};
@@ -43,6 +44,7 @@ pub struct OrderService<E: Env> {
     shipping: ToShipping<E>,
     ids: Arc<Uuid7Generator>,
     counts: Arc<Counts>,
+    notices: Notices,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +64,7 @@ impl<E: Env> OrderService<E> {
             shipping,
             ids: Arc::default(),
             counts: Arc::default(),
+            notices: Notices::default(),
             env,
             config,
         }
@@ -102,6 +105,7 @@ impl<E: Env> OrderService<E> {
             .map_err(|error| unavailable(&error))?;
         match outcome {
             Ok(record) => {
+                self.notices.tell(&record, self.env.time().now());
                 self.enqueue(record);
                 Ok(Reply::Accepted)
             }
@@ -135,7 +139,8 @@ impl<E: Env> OrderService<E> {
     }
 
     async fn drive(&self, record: OrderRecord) -> Result<(), StoreError> {
-        let finished = workflow::drive(&self.env, &self.config.flow, &self.ids, record).await?;
+        let (ids, notices) = (&self.ids, &self.notices);
+        let finished = workflow::drive(&self.env, &self.config.flow, ids, notices, record).await?;
         let counter = match finished.state {
             State::Completed => &self.counts.completed,
             _ => &self.counts.compensated,
@@ -218,5 +223,9 @@ impl<E: Env> Service for OrderService<E> {
             outbox: self.env.store().backlog().unwrap_or(1),
             queued: 0,
         }
+    }
+
+    fn notices(&self) -> Option<&Notices> {
+        Some(&self.notices)
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::shop::chaos::Fate;
 use crate::shop::domain::Reason;
+use crate::shop::notices::Notices;
 
 /// A service of the shop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -404,6 +405,11 @@ pub trait Service: Clone + Send + Sync + 'static {
 
     /// Returns the numbers to show.
     fn gauges(&self) -> Gauges;
+
+    /// Returns where this service tells what becomes of orders, if it does.
+    fn notices(&self) -> Option<&Notices> {
+        None
+    }
 }
 
 /// The numbers that a service shows about itself.

@@ -101,6 +101,23 @@ impl HttpTransport {
         }
     }
 
+    /// Opens a page that goes on and on.
+    ///
+    /// # Errors
+    /// [`CallError`] if there is no answer; a page that breaks off later ends.
+    pub async fn open(
+        &self,
+        peer: Peer,
+        path: &str,
+    ) -> Result<http::Response<hyper::body::Incoming>, CallError> {
+        let port = self.callee(peer)?.port;
+        let request = http::Request::get(format!("http://127.0.0.1:{port}{path}"))
+            .body(Full::default())
+            .map_err(|_| CallError::not_done(Class::InvalidInput, "no such path"))?;
+        let response = self.client.request(request).await;
+        response.map_err(|_| CallError::not_done(Class::Unavailable, "cannot connect"))
+    }
+
     fn callee(&self, peer: Peer) -> Result<&Callee, CallError> {
         self.callees
             .get(&peer)

@@ -13,7 +13,9 @@ use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use dpat_core::{Class, Clock, Deadline, Effect, Instant, Sleep};
 use dpat_model::Script;
-use http::{HeaderMap, StatusCode, header};
+use futures_util::future::{Either, select};
+use futures_util::stream;
+use http::{HeaderMap, StatusCode, Uri, header};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde_json::json;
@@ -21,8 +23,10 @@ use tokio::net::TcpListener;
 
 use super::{ATTEMPT, BODY_BYTES_MAX, DEADLINE_MS, EFFECT, HttpTransport, NOT_DONE, ORDER};
 use crate::shop::chaos::Fate;
+use crate::shop::domain::State as OrderState;
 use crate::shop::host::{Status, suffer};
 use crate::shop::journal::Journal;
+use crate::shop::notices::{Notices, as_event};
 use crate::shop::policy::Policy;
 use crate::shop::service::ports::{CallError, Peer, Reply, Request, Service, Step, StoreError};
 use crate::shop::shell::metrics as shell_metrics;
@@ -30,6 +34,11 @@ use crate::shop::shell::time::RunTime;
 
 /// How long a client without a deadline of its own is served.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The media type of server-sent events.
+const EVENT_STREAM: &str = "text/event-stream";
+/// How long a listener hears nothing at most.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// The media type of errors (RFC 9457).
 const PROBLEM: &str = "application/problem+json";
@@ -116,7 +125,14 @@ fn router<S: Service>(server: Arc<Server<S>>) -> Router {
     if server.peer == Peer::Gateway {
         router = router
             .route("/orders", post(place::<S>))
-            .route("/orders/{id}", get(show::<S>));
+            .route("/orders/{id}", get(show::<S>))
+            .route("/events", get(pass_on::<S>))
+            .route("/events/{state}", get(pass_on::<S>));
+    }
+    if server.service.notices().is_some() {
+        router = router
+            .route("/events", get(all_events::<S>))
+            .route("/events/{state}", get(events::<S>));
     }
     router
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "no such path", None) })
@@ -172,10 +188,76 @@ async fn show<S: Service>(
     answer(&server, Step::Status, order_id, &headers, Bytes::new()).await
 }
 
+/// What becomes of every order, as server-sent events.
+async fn all_events<S: Service>(State(server): State<Arc<Server<S>>>) -> Response {
+    told(server, None)
+}
+
+/// Which orders come to a state, as server-sent events.
+async fn events<S: Service>(
+    State(server): State<Arc<Server<S>>>,
+    Path(state): Path<String>,
+) -> Response {
+    match OrderState::named(&state) {
+        Some(state) => told(server, Some(state)),
+        None => problem(StatusCode::NOT_FOUND, "no such state", None),
+    }
+}
+
+fn told<S: Service>(server: Arc<Server<S>>, state: Option<OrderState>) -> Response {
+    let listening = server
+        .service
+        .notices()
+        .map(|notices| notices.listen(state));
+    let subscription = match listening {
+        Some(Ok(subscription)) => subscription,
+        Some(Err(_)) => {
+            return problem(StatusCode::SERVICE_UNAVAILABLE, "too many listen", None);
+        }
+        None => return problem(StatusCode::NOT_FOUND, "no such path", None),
+    };
+    let told = stream::unfold((server, subscription), |(server, mut subscription)| async {
+        let next = {
+            let heard = std::pin::pin!(subscription.recv());
+            // A line now and then finds listeners that have gone away.
+            let silence = std::pin::pin!(server.time.sleep(SILENCE_MAX));
+            match select(heard, silence).await {
+                Either::Left((Ok(delivery), _)) => as_event(&delivery),
+                Either::Left((Err(_), _)) => return None,
+                Either::Right(_) => Bytes::from_static(b": still here\n\n"),
+            }
+        };
+        Some((Ok::<_, std::io::Error>(next), (server, subscription)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, EVENT_STREAM),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, Body::from_stream(told)).into_response()
+}
+
+/// Lets a client of the front door hear what the order service tells, until either goes away.
+async fn pass_on<S: Service>(State(server): State<Arc<Server<S>>>, uri: Uri) -> Response {
+    match server
+        .policy
+        .transport()
+        .open(Peer::Order, uri.path())
+        .await
+    {
+        Ok(response) => response.map(Body::new),
+        Err(error) => failure(&error),
+    }
+}
+
 async fn status<S: Service>(State(server): State<Arc<Server<S>>>) -> Response {
     let status = Status {
         gauges: server.service.gauges(),
         breakers: server.policy.breakers(),
+        notices: server
+            .service
+            .notices()
+            .map(Notices::recent)
+            .unwrap_or_default(),
     };
     document(StatusCode::OK, json!(status).to_string())
 }
@@ -255,9 +337,9 @@ async fn serve<S: Service>(
 
 /// Makes an answer that the server cannot send, so that it closes the connection.
 fn broken_off() -> Response {
-    let nothing = futures_util::stream::once(std::future::ready(Err::<Bytes, _>(
-        std::io::Error::other("broken off"),
-    )));
+    let nothing = stream::once(std::future::ready(Err::<Bytes, _>(std::io::Error::other(
+        "broken off",
+    ))));
     Response::new(Body::from_stream(nothing))
 }
 

@@ -16,6 +16,7 @@ use super::wire;
 use crate::shop::chaos::Fate;
 use crate::shop::host::{Host, Status, note_queued, suffer};
 use crate::shop::journal::Journal;
+use crate::shop::notices::Notices;
 use crate::shop::policy::Policy;
 use crate::shop::service::ports::{CallError, Env, Peer, Request, Service};
 use crate::sync::Mutex;
@@ -112,6 +113,7 @@ impl Host for Shell {
                 Arc::new(move || Status {
                     gauges: service.gauges(),
                     breakers: policy.breakers(),
+                    notices: service.notices().map(Notices::recent).unwrap_or_default(),
                 })
             });
             let background = service.clone();
