@@ -116,6 +116,8 @@ impl AsyncSystem for Queues {
     fn node(&mut self, node: AsyncNode) -> Program {
         let index = node.peer().node;
         self.disks.insert(index, node.disk().clone());
+        // What the queue of its last life knows is not all that is on the disk.
+        self.queues.lock().remove(&index);
         // With its process, the leases of its last life have ended.
         self.book.lock().crashed(index, node.true_ns());
         let (book, queues, rule) = (Arc::clone(&self.book), Arc::clone(&self.queues), self.rule);
@@ -179,7 +181,8 @@ impl AsyncSystem for Queues {
             let book = self.book.lock();
             book.answered() == expected && book.is_at_rest()
         };
-        at_rest && self.queues.lock().values().all(left)
+        let queues = self.queues.lock();
+        at_rest && queues.len() == self.disks.len() && queues.values().all(left)
     }
 
     fn finish(&mut self, judge: &mut Judge) {
