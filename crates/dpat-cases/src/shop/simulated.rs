@@ -123,7 +123,7 @@ impl SimShop {
         };
         let env = SimEnv {
             transport: Policy::new(transport, time.clone(), uses, caller)?,
-            store: SimStore::open(node, &durable)?,
+            store: SimStore::open(node, &durable),
             node: node.clone(),
             time,
             queue,

@@ -1,6 +1,7 @@
 //! What connects the services to a simulated machine: its network, its stores, its clocks.
 
 mod host;
+mod outbox;
 mod queue;
 mod store;
 mod transport;
