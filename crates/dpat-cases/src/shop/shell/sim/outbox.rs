@@ -66,9 +66,12 @@ impl Store for SimOutbox {
         let settled = self.outbox.settle(now, settlements).await?;
         let mut held = self.held.lock();
         for (settlement, settled) in settlements.iter().zip(&settled) {
-            let key = held.remove(&settlement.position);
-            if settlement.outcome == Outcome::Sent && *settled == Settled::Done {
-                self.arrived.lock().extend(key);
+            // What is lost is under another claim by now, maybe one of this life.
+            if *settled == Settled::Done {
+                let key = held.remove(&settlement.position);
+                if settlement.outcome == Outcome::Sent {
+                    self.arrived.lock().extend(key);
+                }
             }
         }
         Ok(settled)

@@ -131,8 +131,9 @@ impl Ground {
             changes, events, ..
         } = overlay;
         drop(base);
+        events.map_or(Ok(()), MemoryTx::commit).map_err(engine)?;
         self.apply(changes);
-        events.map_or(Ok(()), MemoryTx::commit).map_err(engine)
+        Ok(())
     }
 
     fn apply(&self, changes: Changes) {
