@@ -4,6 +4,7 @@
 //! something that the backend does not claim ([`Capabilities`](crate::Capabilities)) checks that it is refused by name. No law
 //! sleeps: what must not arrive is told by a later message that does.
 
+mod declared;
 mod laws;
 mod model;
 mod random;
@@ -14,6 +15,7 @@ use dpat_core::Sleep;
 use std::fmt;
 use std::future::Future;
 
+pub use declared::{Declared, declared};
 pub use laws::{
     a_closed_hub_ends_its_subscriptions_and_refuses, a_group_gets_each_message_once,
     a_message_comes_as_it_was_sent, a_request_gets_its_first_answer,

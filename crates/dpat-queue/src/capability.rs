@@ -91,7 +91,7 @@ pub enum OrderScope {
 }
 
 impl OrderScope {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::None => "no order",
             Self::Key => "order within a key",
@@ -115,7 +115,7 @@ pub enum Survives {
 }
 
 impl Survives {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Nothing => "survives nothing",
             Self::ProcessKill => "survives a killed process",

@@ -38,6 +38,7 @@
 //! # fn main() {}
 //! ```
 
+mod declared;
 mod delivery;
 mod kit;
 mod letters;
@@ -52,6 +53,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+pub use declared::{Declared, declared};
 pub use delivery::{
     a_delivery_may_be_given_back, a_done_message_never_comes_again, a_lease_can_be_extended,
     a_message_comes_as_it_was_sent, a_message_is_hidden_while_it_is_leased,

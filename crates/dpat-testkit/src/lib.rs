@@ -8,12 +8,15 @@
 //! | count allocations of a closure | [`CountingAllocator`], [`allocations`] |
 //! | show that middleware keeps tower's rules | [`tower::Contract`] (feature `tower`) |
 //! | start real servers, kill, restart and pause them, cut and stall their connections | [`servers`], [`proxy`] (feature `servers`) |
+//! | run tests and suites of laws on a server, or say why not | [`live`] (feature `servers`) |
 //! | show `Send + Sync` at compile time | [`assert_send_sync`] and its kin |
 //!
 //! This crate depends on no crate of the family, is not published, and reads a clock only to wait for servers.
 
 mod alloc;
 mod cancel;
+#[cfg(feature = "servers")]
+pub mod live;
 mod marker;
 #[cfg(feature = "servers")]
 pub mod proxy;

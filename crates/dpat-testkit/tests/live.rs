@@ -4,24 +4,20 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use dpat_testkit::servers::{Engine, Installed, Server};
-use libtest_mimic::{Arguments, Failed, Trial};
+use dpat_testkit::live::{self, Live};
+use dpat_testkit::servers::{Engine, Server};
+use libtest_mimic::Failed;
 
 fn main() {
     let trials = Engine::ALL.into_iter().map(|engine| {
-        let absent = Installed::find(engine).err();
-        let name = match absent {
-            None => format!("{engine}_lives_and_dies"),
-            Some(absent) => format!("{engine}_lives_and_dies, skipped: {absent}"),
-        };
-        Trial::test(name, move || lives_and_dies(engine)).with_ignored_flag(absent.is_some())
+        let name = format!("{engine}_lives_and_dies");
+        Live::of(engine).faults(&name, lives_and_dies)
     });
-    let trials = trials.collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+    live::run(trials.collect());
 }
 
-fn lives_and_dies(engine: Engine) -> Result<(), Failed> {
-    let mut server = Server::start(engine)?;
+fn lives_and_dies(mut server: Server) -> Result<(), Failed> {
+    let engine = server.engine();
     let (url, port) = (server.url(), server.port());
     assert!(url.contains(&format!("127.0.0.1:{port}")), "{url}");
     assert!(server.version().starts_with(|c: char| c.is_ascii_digit()));
