@@ -13,7 +13,10 @@ use crate::clock::Stopwatch;
 use crate::error::{Error, Outcome, Result};
 use crate::process::{self, Log, cargo, command, run};
 use crate::workspace::{Budgets, Workspace};
-use crate::{consumers, demo, deps, examples, features, layers, loom, package, setup, sim, tidy};
+use crate::{
+    consumers, demo, deps, engines, examples, features, layers, loom, package, services, setup,
+    sim, tidy,
+};
 
 /// What the command line of `ci` asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -128,7 +131,7 @@ struct Step {
 }
 
 /// Every step in the order of running: what is quick and often wrong comes first.
-const STEPS: [Step; 23] = [
+const STEPS: [Step; 24] = [
     Step {
         name: "fmt",
         when: When::Fast,
@@ -183,6 +186,11 @@ const STEPS: [Step; 23] = [
         name: "tests",
         when: When::Fast,
         run: tests,
+    },
+    Step {
+        name: "engines",
+        when: When::Normal,
+        run: |cx, log| engines::step(&cx.workspace, log),
     },
     Step {
         name: "doctests",
@@ -469,19 +477,23 @@ fn tests(context: &Context, log: &Log) -> Result<Outcome> {
         return Ok(Outcome::Failed("the workspace does not build".to_owned()));
     }
     let workspace = &context.workspace;
-    let all = ["--locked", "--workspace", "--all-features"];
-    if workspace.find_tool("cargo-nextest").is_some() {
-        return check(
-            log,
-            cargo(workspace, &["nextest", "run", "--no-fail-fast"]).args(all),
-        );
+    let services = services::Services::start()?;
+    let mut notes = Vec::new();
+    for absent in &services.absent {
+        notes.push(format!("skipped: {absent}"));
     }
-    let tests = ["test", "--no-fail-fast", "--lib", "--bins", "--tests"];
-    Ok(match check(log, cargo(workspace, &tests).args(all))? {
-        Outcome::Ok(_) => Outcome::Ok(Some(format!(
-            "by cargo test: {}",
-            setup::absent("cargo-nextest")
-        ))),
+    let all = ["--locked", "--workspace", "--all-features"];
+    let mut command = match workspace.find_tool("cargo-nextest") {
+        Some(_) => cargo(workspace, &["nextest", "run", "--no-fail-fast"]),
+        None => {
+            notes.push(format!("by cargo test: {}", setup::absent("cargo-nextest")));
+            let tests = ["test", "--no-fail-fast", "--lib", "--bins", "--tests"];
+            cargo(workspace, &tests)
+        }
+    };
+    services.tell(&mut command);
+    Ok(match check(log, command.args(all))? {
+        Outcome::Ok(_) if !notes.is_empty() => Outcome::Ok(Some(notes.join("; "))),
         other => other,
     })
 }

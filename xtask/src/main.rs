@@ -11,6 +11,7 @@ mod clock;
 mod consumers;
 mod demo;
 mod deps;
+mod engines;
 mod error;
 mod examples;
 mod features;
@@ -47,6 +48,7 @@ Chores of the dpat workspace.
                                   ours against the peers: target/dpat-bench/report.json
   cargo xtask services up|down|status|run [--only postgres,nats,redis] [-- CMD]
                                   real servers: for a while, or around one command
+  cargo xtask engines             what each engine can do, as the tests found: docs/src/engines.md
   cargo xtask new-crate NAME      a crate with the files that every crate has
   cargo xtask package [--allow-dirty]
                                   every published crate, packed and built
@@ -121,6 +123,7 @@ fn dispatch(args: &[String]) -> Result<()> {
             0 => Ok(()),
             code => Err(Error::Ended(code)),
         },
+        "engines" => engines::command(&Workspace::load()?, rest),
         "new-crate" => new_crate::command(&Workspace::load()?, rest),
         "package" => {
             let (dirty, names) = flag(rest, "--allow-dirty")?;

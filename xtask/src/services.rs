@@ -103,6 +103,49 @@ fn engine(name: &str) -> Result<Engine> {
     })
 }
 
+/// The servers of the tests: all that the machine has, for as long as this lives.
+pub(crate) struct Services {
+    servers: Vec<Server>,
+    /// What the machine has not, and how to get it.
+    pub(crate) absent: Vec<String>,
+}
+
+impl Services {
+    /// Starts what is installed.
+    pub(crate) fn start() -> Result<Self> {
+        let mut services = Self {
+            servers: Vec::new(),
+            absent: Vec::new(),
+        };
+        for engine in Engine::ALL {
+            match Installed::find(engine) {
+                Err(absent) => services.absent.push(absent.to_string()),
+                Ok(_) => {
+                    let server = Server::start(engine);
+                    let server = server.map_err(|error| Error::Failed(error.to_string()))?;
+                    services.servers.push(server);
+                }
+            }
+        }
+        Ok(services)
+    }
+
+    /// Tells a command where they are.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        tell(command, &self.servers);
+    }
+}
+
+/// Tells a command where these servers are, and of no others.
+fn tell(command: &mut Command, servers: &[Server]) {
+    for engine in Engine::ALL {
+        command.env_remove(engine.variable());
+    }
+    for server in servers {
+        command.env(server.engine().variable(), server.url());
+    }
+}
+
 /// Starts servers that outlive this process, and prints where they are.
 fn up(file: &PathBuf, options: &Options) -> Result<()> {
     if !options.program.is_empty() {
@@ -194,12 +237,7 @@ fn run(options: &Options) -> Result<u8> {
     let servers = options.start()?;
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::inherit());
-    for engine in Engine::ALL {
-        command.env_remove(engine.variable());
-    }
-    for server in &servers {
-        command.env(server.engine().variable(), server.url());
-    }
+    tell(&mut command, &servers);
     let status = wait(&mut command, program, &interrupted);
     drop(servers);
     match (interrupted.load(Ordering::Relaxed), status?.code()) {

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::env;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,9 @@ use crate::sync::Mutex;
 
 /// How many laws of a suite run at once: they wait for the server more than they work.
 const AT_ONCE: usize = 8;
+
+/// A law as the patterns list them: its name, and itself.
+pub type Named<H, V> = (&'static str, fn(&H) -> Result<(), V>);
 
 /// A law of a suite, on one engine.
 pub struct Law {
@@ -44,6 +48,30 @@ impl Law {
             note: note.into(),
             run: Box::new(run),
         }
+    }
+
+    /// Makes the laws of a suite, each on a harness of its own; `declared` says whether the engine declares what a law is
+    /// about, with a note.
+    pub fn all<H: 'static, V: fmt::Display + 'static>(
+        laws: Vec<Named<H, V>>,
+        harness: fn() -> H,
+        declared: impl Fn(&str) -> (bool, String),
+    ) -> Vec<Self> {
+        let one = |(name, law): Named<H, V>| {
+            let (is_declared, note) = declared(name);
+            Self::new(name, is_declared, note, move || {
+                law(&harness()).map_err(|violation| violation.to_string())
+            })
+        };
+        laws.into_iter().map(one).collect()
+    }
+
+    /// [`all`](Self::all) for a port without capabilities: everything is declared.
+    pub fn plain<H: 'static, V: fmt::Display + 'static>(
+        laws: Vec<Named<H, V>>,
+        harness: fn() -> H,
+    ) -> Vec<Self> {
+        Self::all(laws, harness, |_| (true, String::new()))
     }
 }
 

@@ -9,6 +9,7 @@ use dpat_idempotency::inbox::{
     AcceptError, Accepted, CommitError, MemoryDb, MemoryTx, OUTCOME_BYTES_MAX, Undo, accept, cancel,
 };
 use dpat_idempotency::{Fingerprint, Key};
+use dpat_testkit::live::{Law, conformance};
 
 use crate::world::{Failed, body, key};
 
@@ -189,4 +190,11 @@ fn a_long_outcome_is_refused_by_name() {
         error.to_string(),
         "outcome: 65537 bytes are more than 65536"
     );
+}
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let laws = Law::plain(dpat_idempotency::conformance::inbox_laws(), || Small);
+    conformance("memory", "inbox", laws).unwrap();
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use dpat_core::{Class, Classify, Effect, ManualTime};
 use dpat_idempotency::conformance::Harness;
+use dpat_idempotency::conformance::{response_laws, store_laws};
 use dpat_idempotency::{BeginError, Begun, Fingerprint, Key, MemoryStore};
+use dpat_testkit::live::{Law, conformance};
 
 use crate::world::{Shaky, responses, run};
 
@@ -145,4 +147,12 @@ fn a_response_above_the_limit_is_refused_by_name() {
             (Class::InvalidInput, Effect::NotDone)
         );
     });
+}
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let mut laws = Law::plain(store_laws(), || InMemory);
+    laws.extend(Law::plain(response_laws(), || InMemory));
+    conformance("memory", "responses", laws).unwrap();
 }

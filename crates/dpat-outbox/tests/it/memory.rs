@@ -3,6 +3,7 @@
 use dpat_core::{Class, Classify, Effect, Wall};
 use dpat_outbox::conformance::{End, Harness};
 use dpat_outbox::{AppendError, Appended, Contended, Event, Limits, MemoryOutbox, Store};
+use dpat_testkit::live::{Law, conformance};
 
 use crate::world::{append, event, id, run};
 
@@ -132,4 +133,11 @@ fn own_rows_are_read_as_the_transaction_sees_them() {
     );
     tx.commit().unwrap();
     assert_eq!(outbox.get(b"a"), None);
+}
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let laws = Law::plain(dpat_outbox::conformance::outbox_laws(), || InMemory);
+    conformance("memory", "outbox", laws).unwrap();
 }

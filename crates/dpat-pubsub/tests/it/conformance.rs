@@ -4,6 +4,8 @@ use crate::mutants::{Bug, Wrapped};
 use dpat_core::ManualTime;
 use dpat_pubsub::PubSub;
 use dpat_pubsub::conformance::{Harness, Op, run};
+use dpat_pubsub::conformance::{declared, laws};
+use dpat_testkit::live::{Law, conformance};
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any, proptest};
 use std::sync::Arc;
@@ -87,4 +89,20 @@ proptest! {
         let ops: Vec<Op> = bits.into_iter().map(Op::from_bits).collect();
         run(&Memory(ManualTime::new()), &ops)?;
     }
+}
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let hub = PubSub::default();
+    let (offered, bytes) = (hub.capabilities(), hub.payload_bytes_max());
+    let laws = Law::all(
+        laws(),
+        || Memory(ManualTime::new()),
+        |name| {
+            let declared = declared(name, offered, bytes);
+            (declared.offered, declared.note)
+        },
+    );
+    conformance("memory", "pubsub", laws).unwrap();
 }

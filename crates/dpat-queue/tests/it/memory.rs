@@ -5,6 +5,8 @@ use std::time::Duration;
 use dpat_core::ManualTime;
 use dpat_queue::Queue;
 use dpat_queue::conformance::{Harness, Setup};
+use dpat_queue::conformance::{declared, laws};
+use dpat_testkit::live::{Law, conformance};
 
 pub(crate) struct InMemory;
 
@@ -31,3 +33,19 @@ impl Harness for InMemory {
 }
 
 dpat_queue::queue_laws!(InMemory);
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let world = InMemory.open(&Setup::DEFAULT);
+    let offered = InMemory.queue(&world).capabilities();
+    let laws = Law::all(
+        laws(),
+        || InMemory,
+        |name| {
+            let declared = declared(name, &offered);
+            (declared.offered, declared.note)
+        },
+    );
+    conformance("memory", "queue", laws).unwrap();
+}

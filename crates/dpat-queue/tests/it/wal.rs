@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use dpat_core::ManualTime;
 use dpat_queue::conformance::{Harness, Setup};
+use dpat_queue::conformance::{declared, laws};
 use dpat_queue::{Builder, Queue, WalQueue};
 use dpat_storage::MemStorage;
+use dpat_testkit::live::{Law, conformance};
 
 /// A log in memory, of small segments.
 pub(crate) fn config() -> dpat_wal::Config {
@@ -86,4 +88,20 @@ mod snapshots {
     use super::OnSnapshots;
 
     dpat_queue::queue_laws!(OnSnapshots);
+}
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let world = OnLog.open(&Setup::DEFAULT);
+    let offered = OnLog.queue(&world).capabilities();
+    let laws = Law::all(
+        laws(),
+        || OnLog,
+        |name| {
+            let declared = declared(name, &offered);
+            (declared.offered, declared.note)
+        },
+    );
+    conformance("log", "queue", laws).unwrap();
 }

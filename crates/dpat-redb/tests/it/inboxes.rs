@@ -11,6 +11,7 @@ use dpat_redb::redb::{
     Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
 };
 use dpat_redb::{Config, EngineError, Inbox, commit};
+use dpat_testkit::live::{Law, conformance};
 
 use crate::kit::{Folder, memory};
 
@@ -196,4 +197,11 @@ fn a_full_inbox_refuses_new_messages_and_knows_the_old_ones() {
     assert_eq!(accept("a").unwrap(), Accepted::Again(Bytes::new()));
     assert_eq!(inbox.sweep(&database, Wall::MAX, 9).unwrap(), 1);
     assert_eq!(accept("b").unwrap(), Accepted::First(Bytes::new()));
+}
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let laws = Law::plain(dpat_idempotency::conformance::inbox_laws(), || OnFile);
+    conformance("redb", "inbox", laws).unwrap();
 }

@@ -10,6 +10,7 @@ use dpat_outbox::{
 };
 use dpat_redb::redb::Database;
 use dpat_redb::{Config, Outbox, Threads};
+use dpat_testkit::live::{Law, conformance};
 
 use crate::kit::{Folder, claim, event, memory, outbox_on};
 
@@ -195,4 +196,11 @@ fn a_transaction_may_hold_the_work_of_several_callers() {
     let sent = |row: &(Position, Event, dpat_outbox::RowState)| row.2.sent_at().is_some();
     assert_eq!(listed.iter().map(sent).collect::<Vec<_>>(), [true, false]);
     assert_eq!(outbox.rows_now(Some(listed[0].0), 9).unwrap(), listed[1..]);
+}
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let laws = Law::plain(dpat_outbox::conformance::outbox_laws(), || OnFile);
+    conformance("redb", "outbox", laws).unwrap();
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dpat_core::{Class, Classify, Effect};
 use dpat_idempotency::conformance::Harness;
+use dpat_idempotency::conformance::{response_laws, store_laws};
 use dpat_idempotency::{Change, Key, Row, Store, StoreError, Swap, Version};
 use dpat_redb::redb::Database;
 use dpat_redb::{Config, ResponseLimits, ResponseStore, Threads};
+use dpat_testkit::live::{Law, conformance};
 
 use crate::kit::{Folder, memory};
 
@@ -170,4 +172,12 @@ fn a_full_store_refuses_new_keys() {
         let swapped = harness.run(store.swap(&key("b"), None, put("1234")));
         assert_eq!(swapped.unwrap(), Swap::Done);
     }
+}
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let mut laws = Law::plain(store_laws(), || OnFile);
+    laws.extend(Law::plain(response_laws(), || OnFile));
+    conformance("redb", "responses", laws).unwrap();
 }

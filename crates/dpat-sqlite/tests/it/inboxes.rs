@@ -7,6 +7,7 @@ use dpat_idempotency::inbox::{AcceptError, Accepted, Undo};
 use dpat_idempotency::{Fingerprint, Key};
 use dpat_sqlite::rusqlite::{self, Connection, OptionalExtension, Transaction, params};
 use dpat_sqlite::{EngineError, Inbox, commit};
+use dpat_testkit::live::{Law, conformance};
 
 use crate::kit::Folder;
 
@@ -147,4 +148,11 @@ fn a_full_inbox_refuses_new_messages_and_knows_the_old_ones() {
     drop(tx);
     assert_eq!(inbox.sweep(&mut connection, Wall::MAX, 9).unwrap(), 1);
     assert_eq!(accept(&mut connection, "b").unwrap(), first);
+}
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let laws = Law::plain(dpat_idempotency::conformance::inbox_laws(), || OnFile);
+    conformance("sqlite", "inbox", laws).unwrap();
 }

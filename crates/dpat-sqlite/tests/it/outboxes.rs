@@ -7,6 +7,7 @@ use dpat_outbox::{
     Repaired, Replay, Replayed, Settled, Settlement, Store, StoreError, Ticket,
 };
 use dpat_sqlite::{Outbox, Threads};
+use dpat_testkit::live::{Law, conformance};
 
 use crate::kit::{Folder, claim, event};
 
@@ -154,4 +155,11 @@ fn a_transaction_may_hold_the_work_of_several_callers() {
     let lag = outbox.lag_now().unwrap();
     assert_eq!((lag.backlog_rows, lag.sent), (1, 1));
     assert_eq!(outbox.next_due().unwrap(), Some(Wall::MIN));
+}
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let laws = Law::plain(dpat_outbox::conformance::outbox_laws(), || OnFile);
+    conformance("sqlite", "outbox", laws).unwrap();
 }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use dpat_core::{Class, Classify, Effect, ManualTime};
 use dpat_queue::conformance::{Harness, Setup};
+use dpat_queue::conformance::{declared, laws};
 use dpat_queue::{Backend, Capability, Message, Outcome, Queue, Requirements, SendError, Survives};
 use dpat_sqlite::rusqlite::Connection;
 use dpat_sqlite::{OpenError, QueueSettings, QueueStore, Threads};
+use dpat_testkit::live::{Law, conformance};
 
 use crate::kit::{Folder, number_of, run};
 
@@ -207,4 +209,20 @@ fn a_message_that_does_not_decode_is_a_typed_error() {
         (error.class(), error.effect()),
         (Class::Corrupt, Effect::NotDone)
     );
+}
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let world = OnFile.open(&Setup::DEFAULT);
+    let offered = OnFile.queue(&world).capabilities();
+    let laws = Law::all(
+        laws(),
+        || OnFile,
+        |name| {
+            let declared = declared(name, &offered);
+            (declared.offered, declared.note)
+        },
+    );
+    conformance("sqlite", "queue", laws).unwrap();
 }

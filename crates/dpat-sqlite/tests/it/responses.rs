@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use dpat_core::{Class, Classify, Effect, Wall};
 use dpat_idempotency::conformance::Harness;
+use dpat_idempotency::conformance::{response_laws, store_laws};
 use dpat_idempotency::{Change, Key, Row, Store, StoreError, Swap, Version};
 use dpat_sqlite::{ResponseLimits, ResponseStore, Threads};
+use dpat_testkit::live::{Law, conformance};
 
 use crate::kit::Folder;
 
@@ -127,4 +129,12 @@ fn a_full_store_refuses_new_keys() {
         let swapped = harness.run(store.swap(&key("b"), None, put("1234")));
         assert_eq!(swapped.unwrap(), Swap::Done);
     }
+}
+
+/// What the laws find stands in the tables of the guide.
+#[test]
+fn what_the_laws_find_is_written() {
+    let mut laws = Law::plain(store_laws(), || OnFile);
+    laws.extend(Law::plain(response_laws(), || OnFile));
+    conformance("sqlite", "responses", laws).unwrap();
 }
