@@ -182,7 +182,7 @@
     if (outcome) facts.splice(1, 0, `${outcome.delivered.toLocaleString('en')} delivered`);
     if (trace.raw.truncated) facts.push(`only the first ${trace.count.toLocaleString('en')} recorded`);
     bar.append(make('span', { class: 'facts' }, facts.join(' · ')));
-    const command = `dpat replay ${trace.protocol}${trace.mutant ? `@${trace.mutant}` : ''} ${trace.seed}${$('nodes').value && fromRun ? ` --nodes ${$('nodes').value}` : ''}${edited ? ' --script FILE' : ''}`;
+    const command = document.documentElement.dataset.command || `dpat replay ${trace.protocol}${trace.mutant ? `@${trace.mutant}` : ''} ${trace.seed}${$('nodes').value && fromRun ? ` --nodes ${$('nodes').value}` : ''}${edited ? ' --script FILE' : ''}`;
     bar.append(make('code', { title: 'Copy the command', tabindex: 0, role: 'button', onclick: () => copy(command, 'Command copied'), onkeydown: (event) => { if (event.key === 'Enter') copy(command, 'Command copied'); } }, command));
   }
 
@@ -575,7 +575,8 @@
       if (asked.script !== null) state.set('script', await pack(asked.script));
     }
     for (const [name, value] of Object.entries(viewState())) state.set(name, value);
-    history.replaceState(null, '', `#${state}`);
+    // A page in a frame of a report has no address of its own.
+    if (location.protocol !== 'about:') history.replaceState(null, '', `#${state}`);
   }
 
   async function through(bytes, stream) {

@@ -34,16 +34,22 @@ const SCRIPTS: [&str; 4] = [
 /// ```
 #[must_use]
 pub fn page(trace: Option<&Trace>) -> String {
-    render(trace, "no")
+    render(trace, "no", "")
+}
+
+/// Renders the page for the report of a run, which `command` runs again.
+#[must_use]
+pub fn embedded(trace: &Trace, command: &str) -> String {
+    render(Some(trace), "no", command)
 }
 
 /// Renders the page for a server that can run protocols; a trace is what it shows first.
 #[must_use]
 pub fn served(trace: Option<&Trace>) -> String {
-    render(trace, "yes")
+    render(trace, "yes", "")
 }
 
-fn render(trace: Option<&Trace>, served: &str) -> String {
+fn render(trace: Option<&Trace>, served: &str, command: &str) -> String {
     let json = trace.map_or_else(String::new, |trace| {
         // No text of a trace can end the element that holds it.
         let json = serde_json::to_string(trace);
@@ -59,6 +65,7 @@ fn render(trace: Option<&Trace>, served: &str) -> String {
         };
         match name {
             "served" => html.push_str(served),
+            "command" => html.push_str(&command.replace('&', "&amp;").replace('"', "&quot;")),
             "style" => html.push_str(STYLE),
             "trace" => html.push_str(&json),
             _ => SCRIPTS.iter().for_each(|script| html.push_str(script)),
@@ -81,7 +88,10 @@ mod tests {
         }
         assert_eq!(html.matches("<link").count(), 1);
         assert!(html.contains("<link rel=\"icon\" href=\"data:,\">"));
-        assert!(html.contains("data-served=\"no\""));
+        assert!(html.contains("data-served=\"no\" data-command=\"\""));
+        let embedded = embedded(&Trace::default(), "run \"it\" & look");
+        let command = "data-command=\"run &quot;it&quot; &amp; look\"";
+        assert!(embedded.contains(command));
         assert!(served(None).contains("data-served=\"yes\""));
         for script in SCRIPTS {
             assert!(html.contains(script));

@@ -3,6 +3,8 @@
 use dpat_sim::async_node::AsyncOf;
 use dpat_sim::{Of, Registry};
 
+use crate::shop::simulated::SimShop;
+
 use super::broadcast::Broadcasts;
 use super::consensus::{Decisions, Fair, Parity};
 use super::counter::Counter;
@@ -38,5 +40,6 @@ pub fn registry() -> Registry {
         .with(AsyncOf::<Counter>::new())
         .with(AsyncOf::<Delivery>::new())
         .with(AsyncOf::<Queues>::new())
+        .with(AsyncOf::<SimShop>::new())
         .with(Log)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dpat_sim::Trace;
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
@@ -290,4 +291,7 @@ pub struct RunRecord {
     /// The other side, in a scenario that is about one pattern.
     #[serde(default)]
     pub comparison: Option<Box<Comparison>>,
+    /// The first events of a simulated run; only for the page.
+    #[serde(skip)]
+    pub trace: Option<Box<Trace>>,
 }

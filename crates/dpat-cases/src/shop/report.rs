@@ -1,4 +1,6 @@
-//! The report of a run: one HTML file without scripts or links, or the bare record as JSON.
+//! The report of a run: one HTML file that loads nothing, or the bare record as JSON.
+//!
+//! It has no scripts, apart from the lab in which a simulated run is looked at: that is a page of its own in a frame.
 
 mod svg;
 
@@ -10,6 +12,8 @@ use std::path::Path;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
+
+use crate::lab;
 
 use super::config::{Config, Faults, Nodes, Scenario};
 use super::domain::State;
@@ -87,6 +91,9 @@ struct Page<'a> {
     command: String,
     config: String,
     verdict_json: String,
+    /// The lab, showing the run.
+    lab: Option<String>,
+    shown: usize,
 }
 
 fn page(record: &RunRecord) -> Page<'_> {
@@ -120,6 +127,11 @@ fn page(record: &RunRecord) -> Page<'_> {
         command: command(&record.config),
         config: serde_json::to_string_pretty(&record.config).unwrap_or_default(),
         verdict_json: serde_json::to_string_pretty(verdict).unwrap_or_default(),
+        lab: record
+            .trace
+            .as_deref()
+            .map(|trace| lab::embedded(trace, &command(&record.config))),
+        shown: record.trace.as_ref().map_or(0, |trace| trace.events.len()),
     }
 }
 

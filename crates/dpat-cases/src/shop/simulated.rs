@@ -12,7 +12,9 @@ use dpat_core::{Clock, Instant, Sleep, SystemClock};
 use dpat_model::{Fault, LinkSet, NodeIx, Script};
 use dpat_queue::Queue;
 use dpat_sim::async_node::{AsyncNode, AsyncSim, AsyncSystem, Program, Stop, Struck};
-use dpat_sim::{Families, Family, Judge, Mutant, Plan as Faults, RunSpec, Setup, Stream, hex};
+use dpat_sim::{
+    Families, Family, Judge, Mutant, Plan as Faults, RunSpec, Setup, Stream, TraceMode, hex,
+};
 use tokio::sync::Semaphore;
 
 use super::chaos::{self, NODES, PROTOCOL};
@@ -42,6 +44,8 @@ const MARKER: &str = "store";
 const SMALL: (u64, f64) = (40, 20.0);
 /// A run of more events than this has no end.
 const EVENTS_MAX: u64 = 2_000_000_000;
+/// So many of the first events are shown in the report.
+const SHOWN_MAX: usize = 5_000;
 
 /// The shop as a simulated system.
 pub struct SimShop {
@@ -215,6 +219,7 @@ impl AsyncSystem for SimShop {
         "bounded_memory",
         "store",
     ];
+    // So few orders fill no queue, with or without backpressure.
     const MUTANTS: &'static [Mutant] = &[
         Mutant {
             name: "without-retry",
@@ -239,11 +244,6 @@ impl AsyncSystem for SimShop {
         Mutant {
             name: "without-ack",
             rule: "an event is acknowledged after its effect",
-            seeds_max: 30,
-        },
-        Mutant {
-            name: "without-backpressure",
-            rule: "a full queue takes no more",
             seeds_max: 30,
         },
     ];
@@ -359,9 +359,13 @@ impl AsyncSystem for SimShop {
         let record = conclude(&self.plan, &evidence, &Deeds::default(), None);
         judge.compared(record.verdict.accepted);
         for violation in record.verdict.violations {
-            let first = violation.first.map(|first| format!(", first {first:?}"));
             let (count, limit) = (violation.count, violation.limit);
-            let message = format!("{count}, {limit} allowed{}", first.unwrap_or_default());
+            let mut message = format!("{count}, {limit} allowed");
+            if let Some(first) = violation.first {
+                let order = first.order_id.unwrap_or_default();
+                let (at_ms, event) = (first.at_ms, first.event);
+                message.push_str(&format!("; first {order} at {at_ms} ms: {event}"));
+            }
             judge.fail(&violation.invariant, message);
         }
     }
@@ -394,6 +398,10 @@ pub fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunError> {
     let spec = RunSpec {
         script: Some(plan.script.clone()),
         events_max: EVENTS_MAX,
+        // The hash is that of all events, shown or not.
+        trace: TraceMode::Full {
+            events_max: SHOWN_MAX,
+        },
         ..RunSpec::new(plan.run.seed)
     };
     view.started(&plan.run);
@@ -443,7 +451,9 @@ pub fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunError> {
         simulated_ms,
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
     };
-    Ok(conclude(&plan, &evidence, &deeds, Some(simulation)))
+    let mut record = conclude(&plan, &evidence, &deeds, Some(simulation));
+    record.trace = outcome.trace.map(Box::new);
+    Ok(record)
 }
 
 fn broken(sim: &AsyncSim<SimShop>) -> RunError {

@@ -218,6 +218,7 @@ pub(crate) fn conclude(
         stories: story::tell(&plan.script, &plan.watched, stores, history),
         dead_letters: dead_letters(stores),
         comparison: None,
+        trace: None,
         config: config.clone(),
     }
 }

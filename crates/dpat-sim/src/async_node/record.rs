@@ -88,8 +88,9 @@ impl Record {
         }
     }
 
-    pub(super) const fn is_full(&self) -> bool {
-        self.full.is_some()
+    /// Says whether events are still recorded.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.as_ref().is_some_and(|full| !full.truncated)
     }
 
     pub(super) fn hash(&self) -> u64 {

@@ -62,6 +62,7 @@ fn record() -> RunRecord {
     RunRecord {
         dead_letters: Vec::new(),
         comparison: None,
+        trace: None,
         config: Config::default(),
         verdict: Verdict {
             schema: 1,
@@ -243,4 +244,31 @@ fn a_simulated_run_says_how_many_times_faster_than_real_time_it_was() {
     let html = render(&record).unwrap();
     assert!(html.contains("150×"));
     assert!(html.contains("real time"));
+}
+
+#[test]
+fn a_simulated_run_is_shown_in_the_lab() {
+    assert!(!html().contains("<iframe"));
+    let mut record = record();
+    let mut trace = dpat_sim::Trace::default();
+    trace.states.push("a \"state\" <here>".to_owned());
+    record.trace = Some(Box::new(trace));
+    let page = render(&record).expect("the template renders");
+    let (_, after) = page.split_once("srcdoc=\"").expect("there");
+    let (escaped, _) = after.split_once('"').expect("it ends");
+    for (escape, plain) in [
+        ("&quot;", "\""),
+        ("&#x27;", "'"),
+        ("&#x2f;", "/"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+    ] {
+        assert!(
+            escaped.contains(escape) || !escaped.contains(plain),
+            "{plain}"
+        );
+    }
+    assert!(escaped.starts_with("&lt;!doctype html&gt;"));
+    assert!(page.contains("The first 0 events"));
+    assert!(page.contains("sandbox=\"allow-scripts\""));
 }
