@@ -1,0 +1,19 @@
+-- ARGV: 3 how long from now; then of each delivery: id, consumer, count. Returns lapsed, expired, and of each: 0 extended, 1 stale.
+ensure()
+local ends = now + tonumber(ARGV[3])
+local lapsed, expired = tick()
+local answers = { lapsed, expired }
+for at = 4, #ARGV, 3 do
+  local id = ARGV[at]
+  local f = of_receipt(id, ARGV[at + 1], tonumber(ARGV[at + 2]))
+  if f then
+    call('ZADD', LEASES, ends, id)
+    call('ZREM', READY, id)
+    if f.expires then
+      call('ZREM', ENDS, id)
+    end
+  end
+  answers[#answers + 1] = f and 0 or 1
+end
+wake()
+return answers

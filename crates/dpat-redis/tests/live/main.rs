@@ -1,0 +1,20 @@
+//! Tests against a real server.
+
+#![allow(clippy::unwrap_used, reason = "a test fails so")]
+
+mod bad;
+mod kit;
+mod queues;
+mod shared;
+
+use dpat_testkit::live::Live;
+use dpat_testkit::servers::Engine;
+
+fn main() {
+    let live = Live::of(Engine::Redis);
+    let mut trials = Vec::new();
+    trials.extend(bad::trials(&live));
+    trials.push(queues::redis_keeps_the_laws_of_queue(&live));
+    trials.extend(shared::trials(&live));
+    live.run(trials)
+}

@@ -1,0 +1,111 @@
+//! Several handles on one queue, by the clock of the server.
+
+use std::time::Duration;
+
+use dpat_core::{ManualTime, TokioTime};
+use dpat_queue::{Message, Outcome, SettleError};
+use dpat_redis::{Config, QueueSettings, QueueStore};
+use dpat_testkit::live::Live;
+use libtest_mimic::{Failed, Trial};
+
+use crate::kit::{self, Admin, run};
+
+const ZERO: Duration = Duration::ZERO;
+
+pub(crate) fn trials(live: &Live) -> Vec<Trial> {
+    vec![
+        live.trial(
+            "leases_and_delays_follow_the_clock_of_the_server",
+            leases_and_delays_follow_the_clock_of_the_server,
+        ),
+        live.trial(
+            "a_waiting_receive_is_woken_by_another_process",
+            a_waiting_receive_is_woken_by_another_process,
+        ),
+        live.trial(
+            "forgotten_scripts_are_sent_again",
+            forgotten_scripts_are_sent_again,
+        ),
+    ]
+}
+
+fn leases_and_delays_follow_the_clock_of_the_server(url: &str) -> Result<(), Failed> {
+    let config = kit::config(url);
+    let settings = QueueSettings {
+        visibility: Duration::from_millis(100),
+        ..QueueSettings::DEFAULT
+    };
+    run(async {
+        // The clock of this process stands still, and says 1970.
+        let one = QueueStore::open(&config, settings, ManualTime::new())
+            .await?
+            .queue();
+        one.send(Message::new("now")).await?;
+        one.send(Message::new("later").delay(Duration::from_millis(200)))
+            .await?;
+        let first = one.receive().await?;
+        // Waits for the server's time: it is asked again and again.
+        let two = QueueStore::open(&config, settings, TokioTime)
+            .await?
+            .queue();
+        let wait = Duration::from_secs(20);
+        let again = two.receive_batch(1, wait).await?;
+        assert_eq!(again[0].id(), first.id());
+        assert_eq!(again[0].count, 2);
+        let late = one.settle(first.receipt, Outcome::Done).await;
+        assert!(matches!(late, Err(SettleError::Stale)), "{late:?}");
+        two.settle(again[0].receipt, Outcome::Done).await?;
+        let later = two.receive_batch(1, wait).await?;
+        assert_eq!(later[0].payload(), "later");
+        Ok(())
+    })
+}
+
+fn a_waiting_receive_is_woken_by_another_process(url: &str) -> Result<(), Failed> {
+    let config = kit::config(url);
+    let settings = QueueSettings {
+        // Nothing but the wake can end the wait in time.
+        poll: Duration::from_secs(60),
+        ..QueueSettings::DEFAULT
+    };
+    run(async {
+        let time = ManualTime::new();
+        let waits = QueueStore::open(&config, settings, time).await?.queue();
+        let sends = QueueStore::open(&config, settings, TokioTime)
+            .await?
+            .queue();
+        for text in ["a", "b", "c"] {
+            let queue = waits.clone();
+            let waiting =
+                tokio::spawn(async move { queue.receive_batch(1, Duration::from_secs(60)).await });
+            sends.send(Message::new(text)).await?;
+            let received = waiting.await??;
+            assert_eq!(received[0].payload(), text);
+            waits.settle(received[0].receipt, Outcome::Done).await?;
+        }
+        // A paused queue wakes when it is resumed.
+        sends.set_paused(true).await?;
+        sends.send(Message::new("paused")).await?;
+        let queue = waits.clone();
+        let waiting =
+            tokio::spawn(async move { queue.receive_batch(1, Duration::from_secs(60)).await });
+        sends.set_paused(false).await?;
+        assert_eq!(waiting.await??[0].payload(), "paused");
+        Ok(())
+    })
+}
+
+fn forgotten_scripts_are_sent_again(url: &str) -> Result<(), Failed> {
+    let config: Config = kit::config(url);
+    let admin = Admin::new(url);
+    let queue = run(QueueStore::open(&config, QueueSettings::DEFAULT, TokioTime))?.queue();
+    for step in 0..3 {
+        admin.run(&["SCRIPT", "FLUSH"]);
+        run(queue.send(Message::new(format!("{step}"))))?;
+        admin.run(&["SCRIPT", "FLUSH"]);
+        let received = run(queue.receive_batch(1, ZERO))?;
+        admin.run(&["SCRIPT", "FLUSH"]);
+        run(queue.settle(received[0].receipt, Outcome::Done))?;
+    }
+    Ok(())
+}
