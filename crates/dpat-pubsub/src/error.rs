@@ -345,6 +345,11 @@ pub enum Closed {
         /// The capacity that was exceeded.
         capacity: usize,
     },
+    /// It waits for the answers to a request that nobody heard.
+    ///
+    /// Of backends that tell so behind the publication, and not by [`Published::reached`](crate::Published::reached).
+    #[error("nobody answers")]
+    NoResponders,
     /// The backend ended it.
     #[error("subscription: {0}")]
     Backend(#[source] BackendError),
@@ -353,7 +358,7 @@ pub enum Closed {
 impl Classify for Closed {
     fn class(&self) -> Class {
         match self {
-            Self::Hub => Class::Unavailable,
+            Self::Hub | Self::NoResponders => Class::Unavailable,
             Self::Overflow { .. } => Class::Overloaded,
             Self::Backend(error) => error.class(),
         }
@@ -361,7 +366,7 @@ impl Classify for Closed {
 
     fn effect(&self) -> Effect {
         match self {
-            Self::Hub | Self::Overflow { .. } => Effect::NotDone,
+            Self::Hub | Self::NoResponders | Self::Overflow { .. } => Effect::NotDone,
             Self::Backend(error) => error.effect(),
         }
     }

@@ -1,7 +1,7 @@
 //! Request and reply.
 
 use crate::config::Overflow;
-use crate::error::{RequestError, SubjectError};
+use crate::error::{Closed, RequestError, SubjectError};
 use crate::message::{Delivery, Draft, Message};
 use crate::pubsub::PubSub;
 use crate::subject::Subject;
@@ -122,8 +122,11 @@ impl<T: Sleep> Requester<T> {
             return Err(RequestError::NoResponders);
         }
         loop {
-            if let Delivery::Message(message) = answers.recv().await? {
-                return Ok(message);
+            match answers.recv().await {
+                Ok(Delivery::Message(message)) => return Ok(message),
+                Ok(Delivery::Lagged(_)) => {}
+                Err(Closed::NoResponders) => return Err(RequestError::NoResponders),
+                Err(closed) => return Err(closed.into()),
             }
         }
     }

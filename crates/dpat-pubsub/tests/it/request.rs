@@ -1,9 +1,14 @@
 //! Request and reply.
 
 use crate::run;
-use dpat_core::{Clock, Deadline, ManualTime, Sleep};
-use dpat_pubsub::{Overflow, PubSub, PublishError, RequestError};
+use dpat_core::{Class, Classify, Clock, Deadline, Effect, ManualTime, Sleep};
+use dpat_pubsub::{
+    Backend, BackendError, Capabilities, Capability, Closed, Delivery, Message, Overflow, PubSub,
+    PublishError, Published, RequestError, Source, Stats, Subject, Wanted,
+};
 use dpat_testkit::Task;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -97,4 +102,66 @@ fn the_clock_of_the_requester_is_any_that_can_sleep() {
         &PubSub::default(),
         dpat_core::AnyTime::new(ManualTime::new())
     ));
+}
+
+/// A backend that says behind the publication that nobody heard it.
+struct Deaf;
+
+struct Unheard;
+
+impl Source for Unheard {
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Result<Delivery, Closed>> {
+        Poll::Ready(Err(Closed::NoResponders))
+    }
+
+    fn try_next(&mut self) -> Result<Option<Delivery>, Closed> {
+        Err(Closed::NoResponders)
+    }
+
+    fn stats(&self) -> Stats {
+        Stats::default()
+    }
+}
+
+#[async_trait::async_trait]
+impl Backend for Deaf {
+    fn name(&self) -> &'static str {
+        "deaf"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::of(&[Capability::DropNewest])
+    }
+
+    fn payload_bytes_max(&self) -> usize {
+        100
+    }
+
+    async fn publish(&self, _: Message) -> Result<Published, BackendError> {
+        Ok(Published::default())
+    }
+
+    async fn subscribe(&self, _: Wanted) -> Result<Box<dyn Source>, BackendError> {
+        Ok(Box::new(Unheard))
+    }
+
+    fn inbox(&self) -> Subject {
+        "inbox.1".parse().unwrap()
+    }
+
+    async fn close(&self) {}
+}
+
+#[test]
+fn a_backend_that_tells_late_that_nobody_heard_a_request_is_understood() {
+    let hub = PubSub::on(Arc::new(Deaf));
+    let requester = hub.requester(ManualTime::new());
+    let alone = run(requester.request("a", "anybody?")).unwrap_err();
+    assert!(matches!(alone, RequestError::NoResponders), "{alone}");
+    assert_eq!(alone.effect(), Effect::NotDone);
+    let closed = Closed::NoResponders;
+    assert_eq!(
+        (closed.class(), closed.effect()),
+        (Class::Unavailable, Effect::NotDone)
+    );
 }

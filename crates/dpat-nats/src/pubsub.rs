@@ -1,0 +1,189 @@
+//! `dpat-pubsub` on the subjects of core NATS.
+
+mod buffer;
+mod source;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use async_trait::async_trait;
+use dpat_core::Classify as _;
+use dpat_pubsub::{
+    Backend, BackendError, Capabilities, Capability, Message, Overflow, PubSub, Published, Source,
+    Subject, Wanted,
+};
+use tokio::sync::watch;
+
+use crate::connection::Connection;
+use crate::error::{Access, EngineError};
+use crate::headers;
+use buffer::{Buffer, Policy};
+use source::{Reader, Subscribed};
+
+/// What core NATS offers.
+const CAPABILITIES: Capabilities = Capabilities::of(&[
+    Capability::Groups,
+    Capability::Headers,
+    Capability::DropOldest,
+    Capability::DropNewest,
+    Capability::Disconnect,
+]);
+
+/// A hub on core NATS: its subjects are those of NATS, and its queue groups, too. Cloning shares it.
+///
+/// At most once: what is published while a subscriber is not connected never comes. What a subscriber is too slow for is
+/// counted in its own bounded buffer, and told by [`Delivery::Lagged`](dpat_pubsub::Delivery::Lagged).
+///
+/// # Examples
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use dpat_nats::{Config, Connection, CorePubSub};
+///
+/// let connection = Connection::open(&Config::new("nats://127.0.0.1:4222")?).await?;
+/// let hub = CorePubSub::new(&connection).hub();
+/// let mut created = hub.subscribe("orders.*.created").capacity(100).await?;
+/// hub.publish("orders.eu.created", "order 7").await?;
+/// println!("{:?}", created.recv().await?);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct CorePubSub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connection: Connection,
+    /// Tells the readers that this hub is closed.
+    closed: watch::Sender<bool>,
+}
+
+impl CorePubSub {
+    /// Makes a hub on a connection. Several hubs may share one; each is closed for itself.
+    #[must_use]
+    pub fn new(connection: &Connection) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                connection: connection.clone(),
+                closed: watch::Sender::new(false),
+            }),
+        }
+    }
+
+    /// Returns the hub.
+    #[must_use]
+    pub fn hub(&self) -> PubSub {
+        PubSub::on(Arc::new(self.clone()))
+    }
+}
+
+impl fmt::Debug for CorePubSub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CorePubSub")
+            .field("connection", &self.inner.connection)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn failed(error: EngineError) -> BackendError {
+    BackendError::new(error.class(), error.effect(), error)
+}
+
+impl Inner {
+    fn open(&self) -> Result<(), EngineError> {
+        if *self.closed.borrow() {
+            return Err(EngineError::Closed);
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, message: &Message) -> Result<(), EngineError> {
+        self.open()?;
+        let deadline = self.connection.deadline();
+        self.connection.ready(deadline).await?;
+        let subject = message.subject().as_str();
+        if self.connection.signals().is_refused(subject) {
+            return Err(EngineError::Denied {
+                access: Access::Publish,
+                subject: subject.to_owned(),
+            });
+        }
+        let mut map = HeaderMap::new();
+        let list: Vec<(&str, &[u8])> = message
+            .headers()
+            .map(|(name, value)| (name, value.as_bytes()))
+            .collect();
+        headers::write(&mut map, list.iter().copied());
+        let reply = message.reply_to().map(Subject::as_str);
+        let payload = message.payload().clone();
+        self.connection
+            .publish(subject, reply, map, payload, deadline)
+            .await
+    }
+
+    async fn subscribe(&self, wanted: Wanted) -> Result<Subscribed, EngineError> {
+        self.open()?;
+        let connection = &self.connection;
+        let deadline = connection.deadline();
+        connection.ready(deadline).await?;
+        let filter = wanted.filter.as_str();
+        let group = wanted.group.as_deref();
+        let refusals = connection.signals().refusals();
+        let slow = connection.signals().slow();
+        let subscriber = connection.subscribe(filter, group, deadline).await?;
+        connection.round_trip(filter).await?;
+        let policy = match wanted.overflow {
+            Overflow::DropNewest => Policy::DropNewest,
+            Overflow::Disconnect => Policy::Disconnect,
+            _ => Policy::DropOldest,
+        };
+        let reader = Reader {
+            buffer: Arc::new(Buffer::new(wanted.capacity, policy)),
+            is_inbox: connection.is_inbox(filter),
+            filter: filter.to_owned(),
+            subscriber,
+            refusals,
+            slow,
+            closed: self.closed.subscribe(),
+        };
+        Ok(Subscribed::reading(reader))
+    }
+}
+
+#[async_trait]
+impl Backend for CorePubSub {
+    fn name(&self) -> &'static str {
+        "nats"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    fn payload_bytes_max(&self) -> usize {
+        self.inner.connection.payload_max()
+    }
+
+    async fn publish(&self, message: Message) -> Result<Published, BackendError> {
+        let published = self.inner.publish(&message).await;
+        published.map(|()| Published::default()).map_err(failed)
+    }
+
+    async fn subscribe(&self, wanted: Wanted) -> Result<Box<dyn Source>, BackendError> {
+        let subscribed = self.inner.subscribe(wanted).await.map_err(failed)?;
+        Ok(Box::new(subscribed))
+    }
+
+    fn inbox(&self) -> Subject {
+        let inbox = self.inner.connection.new_inbox();
+        inbox
+            .parse()
+            .expect("a prefix of at most 64 letters and a name of 22")
+    }
+
+    async fn close(&self) {
+        self.inner.closed.send_replace(true);
+        // What was published before is at its subscribers' then. Without a connection nothing more comes in any case.
+        drop(self.inner.connection.round_trip("").await);
+    }
+}
