@@ -113,6 +113,13 @@ impl EngineError {
         Self::new(Class::Corrupt, Effect::Unknown, what.to_string())
     }
 
+    /// No room.
+    #[cfg(feature = "idempotency")]
+    pub(crate) fn full(field: &str, limit: u64) -> Self {
+        let what = format!("{field}: the limit of {limit} is reached");
+        Self::new(Class::Overloaded, Effect::NotDone, what)
+    }
+
     /// The same failure, seen by one who had not begun yet.
     pub(crate) fn before(&self) -> Self {
         Self {
@@ -213,6 +220,13 @@ impl Classify for EngineError {
 impl From<EngineError> for dpat_queue::BackendError {
     fn from(error: EngineError) -> Self {
         Self::new(error.class, error.effect, error)
+    }
+}
+
+#[cfg(feature = "idempotency")]
+impl From<EngineError> for dpat_idempotency::StoreError {
+    fn from(error: EngineError) -> Self {
+        Self::new(error.class, error.effect, error.what.clone()).with_source(error)
     }
 }
 

@@ -1,17 +1,18 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(feature = "queue"),
+    not(all(feature = "idempotency", feature = "queue")),
     allow(
         dead_code,
         unused_imports,
-        reason = "without a port nothing uses the ground that it stands on"
+        reason = "each port uses a part of the ground that all of them stand on"
     )
 )]
 
 mod config;
 mod connection;
 mod error;
+mod open;
 mod reply;
 mod script;
 mod server;
@@ -19,11 +20,17 @@ mod sync;
 
 #[cfg(feature = "queue")]
 mod queue;
+#[cfg(feature = "idempotency")]
+mod responses;
 
 pub use config::{Config, ConfigError, NAME_BYTES_MAX, TIMEOUT, TIMEOUT_MAX};
+#[cfg(feature = "idempotency")]
+pub use dpat_idempotency;
 #[cfg(feature = "queue")]
 pub use dpat_queue;
 pub use error::{EngineError, OpenError};
 #[cfg(feature = "queue")]
 pub use queue::{QueueClock, QueueSettings, QueueStore};
+#[cfg(feature = "idempotency")]
+pub use responses::{ResponseLimits, ResponseStore};
 pub use server::{Durability, ServerInfo};

@@ -19,8 +19,8 @@ local GROUP = 'dpat'
 local SCHEMA = 0
 -- How much that has come due is moved by one script.
 local STEP = 1000
--- Larger than every place; priorities are multiples of it.
-local PLACES = 562949953421312
+-- Larger than every place, and ten of it are a whole number in a double; priorities are multiples of it.
+local PLACES = 900000000000000
 
 local call = redis.call
 
@@ -50,8 +50,18 @@ end
 local function ensure()
   if call('EXISTS', META) == 0 then
     call('XGROUP', 'CREATE', LOG, GROUP, '0', 'MKSTREAM')
-    call('HSET', META, 'schema', SCHEMA, 'last', 0, 'bytes', 0, 'dead_bytes', 0)
+    call('HSET', META, 'schema', SCHEMA, 'bytes', 0, 'dead_bytes', 0)
   end
+end
+
+-- Draws a place. Not below the server's time: also in a queue that was emptied, or is on a replica that was not told of all, none is
+-- given twice.
+local function draw()
+  local time = call('TIME')
+  local least = (time[1] * 1000 + math.floor(time[2] / 1000)) * 128
+  local place = math.max(counter('last') + 1, least)
+  call('HSET', META, 'last', whole(place))
+  return place
 end
 
 local function find(id)

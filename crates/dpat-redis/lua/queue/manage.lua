@@ -42,7 +42,7 @@ local function replay()
   if counter('bytes') + f.bytes > tonumber(ARGV[6]) then
     return 3
   end
-  f.place = call('HINCRBY', META, 'last', 1)
+  f.place = draw()
   f.due, f.expires, f.base, f.reason, f.rejected = now, false, f.count, '', false
   call('ZREM', DEAD, id)
   call('HINCRBY', META, 'dead_bytes', -f.bytes)

@@ -62,7 +62,7 @@ for at = 7, #ARGV, 7 do
     if full then
       answer(full, 0)
     else
-      local place = call('HINCRBY', META, 'last', 1)
+      local place = draw()
       local id = whole(place)
       local due, ttl = now + tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
       local f = {

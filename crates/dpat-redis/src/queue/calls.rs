@@ -9,13 +9,14 @@ use dpat_queue::{
     DeadLetter, Delivery, ManageError, Message, MessageId, Outcome, Peeked, REASON_BYTES_MAX,
     Receipt, SendError, Sent, SettleError, Settlement, Stats,
 };
-use redis::Cmd;
+use redis::{Cmd, Value};
 use tokio::time::Instant;
 
 use super::body::{decode, encode, size};
-use super::{QueueClock, QueueSettings, Shared, scripts};
+use super::{QueueClock, QueueSettings, Shared};
 use crate::config::Config;
 use crate::error::{EngineError, OpenError};
+use crate::open::{Part, opened};
 use crate::reply::Reply;
 use crate::script::Script;
 
@@ -69,12 +70,12 @@ fn message(id: u64, priority: u32, key: String, body: Vec<u8>) -> Result<Message
 }
 
 impl Shared {
-    async fn run(
+    async fn script(
         &self,
         script: &Script,
         by: Instant,
         arguments: impl Fn(&mut Cmd) + Send + Sync,
-    ) -> Result<Reply, EngineError> {
+    ) -> Result<Value, EngineError> {
         // Times are given as microseconds; none: the server's.
         let now = match self.settings.clock {
             QueueClock::Server => String::new(),
@@ -84,7 +85,16 @@ impl Shared {
             command.arg(&now).arg(&self.channel);
             arguments(command);
         });
-        Reply::new(script.name, answer.await?)
+        answer.await
+    }
+
+    async fn run(
+        &self,
+        script: &Script,
+        by: Instant,
+        arguments: impl Fn(&mut Cmd) + Send + Sync,
+    ) -> Result<Reply, EngineError> {
+        Reply::new(script.name, self.script(script, by, arguments).await?)
     }
 
     async fn manage(
@@ -100,36 +110,8 @@ impl Shared {
         let arguments = |command: &mut Cmd| {
             command.arg(CONSUMER_IDLE.as_secs() * 1_000);
         };
-        let mut reply = match self.run(&self.scripts.open, by, arguments).await {
-            Err(error) if error.code() == Some("NOPERM") => {
-                return Err(OpenError::Forbidden {
-                    address: config.address(),
-                    command: "eval`, `evalsha".to_owned(),
-                    keys: config.key("queue:"),
-                });
-            }
-            reply => reply?,
-        };
-        let schema = reply.int()?;
-        let (command, key, found) = (reply.text()?, reply.text()?, reply.text()?);
-        if !command.is_empty() {
-            return Err(OpenError::Forbidden {
-                address: config.address(),
-                command: command.to_lowercase(),
-                keys: config.key("queue:"),
-            });
-        }
-        if !key.is_empty() {
-            return Err(OpenError::KeyTaken { key, found });
-        }
-        if schema > scripts::SCHEMA {
-            return Err(OpenError::NewerSchema {
-                key: config.key(scripts::KEYS[0]),
-                found: schema,
-                supported: scripts::SCHEMA,
-            });
-        }
-        Ok(())
+        let answer = self.script(&self.scripts.open, by, arguments).await;
+        opened(config, Part::Queue, answer)
     }
 
     fn add(&self, work: impl FnOnce(&mut Stats)) {

@@ -18,9 +18,6 @@ pub(super) const KEYS: [&str; 12] = [
     "queue:windows",
 ];
 
-/// The newest schema that the scripts know.
-pub(super) const SCHEMA: i64 = 0;
-
 const COMMON: &str = include_str!("../../lua/queue/common.lua");
 
 pub(super) struct Scripts {

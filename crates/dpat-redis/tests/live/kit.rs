@@ -16,6 +16,11 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }
 
+/// Where the server is that all trials share.
+pub(crate) fn url() -> String {
+    std::env::var("DPAT_REDIS_URL").unwrap()
+}
+
 /// A name that nobody else has: many processes share the server.
 pub(crate) fn name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -5,6 +5,7 @@
 mod bad;
 mod kit;
 mod queues;
+mod responses;
 mod shared;
 
 use dpat_testkit::live::Live;
@@ -16,5 +17,6 @@ fn main() {
     trials.extend(bad::trials(&live));
     trials.push(queues::redis_keeps_the_laws_of_queue(&live));
     trials.extend(shared::trials(&live));
+    trials.extend(responses::trials(&live));
     live.run(trials)
 }

@@ -9,7 +9,7 @@ use dpat_redis::{Config, QueueClock, QueueSettings, QueueStore};
 use dpat_testkit::live::{Law, Live};
 use libtest_mimic::Trial;
 
-use crate::kit;
+use crate::kit::{self, url};
 
 /// A queue of its own for each world, by a clock that the law moves.
 struct OnServer;
@@ -37,10 +37,6 @@ fn open(config: Config, time: ManualTime, setup: &Setup) -> World {
         store,
         time,
     }
-}
-
-fn url() -> String {
-    std::env::var("DPAT_REDIS_URL").unwrap()
 }
 
 impl Harness for OnServer {
