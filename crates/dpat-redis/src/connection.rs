@@ -38,6 +38,16 @@ struct State {
     retry_at: Option<Instant>,
 }
 
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            live: None,
+            delays: delays(),
+            retry_at: None,
+        }
+    }
+}
+
 /// A connection, and whether it broke.
 #[derive(Clone)]
 pub(crate) struct Live {
@@ -48,6 +58,12 @@ pub(crate) struct Live {
 impl Live {
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
+    }
+
+    /// Whether they are the same connection.
+    #[cfg(feature = "pubsub")]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.broken, &other.broken)
     }
 
     fn give_up(&self) {
@@ -78,12 +94,20 @@ impl Link {
             address,
             timeout: config.timeout,
             listens,
-            state: Mutex::new(State {
-                live: None,
-                delays: delays(),
-                retry_at: None,
-            }),
+            state: Mutex::new(State::default()),
         })
+    }
+
+    /// Another connection to the same server, for what is pushed there.
+    #[cfg(feature = "pubsub")]
+    pub(crate) fn beside(&self, on_push: OnPush) -> Self {
+        Self {
+            client: self.client.clone(),
+            address: self.address.clone(),
+            timeout: self.timeout,
+            listens: Some((Vec::new(), on_push)),
+            state: Mutex::new(State::default()),
+        }
     }
 
     /// When a call that begins now must have ended.
@@ -95,7 +119,58 @@ impl Link {
     pub(crate) async fn call(&self, command: &Cmd, by: Instant) -> Result<Value, EngineError> {
         let live = self.live(by).await?;
         let mut connection = live.connection.clone();
-        match timeout_at(by, command.query_async(&mut connection)).await {
+        self.answered(&live, by, command.query_async(&mut connection))
+            .await
+    }
+
+    /// Subscribes to channels and patterns, and waits until the server has said so.
+    #[cfg(feature = "pubsub")]
+    pub(crate) async fn subscribe(
+        &self,
+        live: &Live,
+        (channels, patterns): &(Vec<&str>, Vec<&str>),
+        by: Instant,
+    ) -> Result<(), EngineError> {
+        let mut connection = live.connection.clone();
+        if !channels.is_empty() {
+            self.answered(live, by, connection.subscribe(channels))
+                .await?;
+        }
+        if !patterns.is_empty() {
+            self.answered(live, by, connection.psubscribe(patterns))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes that back.
+    #[cfg(feature = "pubsub")]
+    pub(crate) async fn unsubscribe(
+        &self,
+        live: &Live,
+        (channels, patterns): &(Vec<&str>, Vec<&str>),
+        by: Instant,
+    ) -> Result<(), EngineError> {
+        let mut connection = live.connection.clone();
+        if !channels.is_empty() {
+            self.answered(live, by, connection.unsubscribe(channels))
+                .await?;
+        }
+        if !patterns.is_empty() {
+            self.answered(live, by, connection.punsubscribe(patterns))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for an answer, and gives the connection up where there will be none.
+    async fn answered<T>(
+        &self,
+        live: &Live,
+        by: Instant,
+        answer: impl Future<Output = redis::RedisResult<T>>,
+    ) -> Result<T, EngineError> {
+        match timeout_at(by, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 if error.is_unrecoverable_error() || error.is_io_error() {
@@ -116,8 +191,12 @@ impl Link {
         match timeout_at(by, self.connected(true)).await {
             Ok(Ok(Some(live))) => Ok(live),
             Ok(Err(error)) => Err(error),
-            Ok(Ok(None)) | Err(_) => Err(EngineError::not_connected(&self.address)),
+            Ok(Ok(None)) | Err(_) => Err(self.not_connected()),
         }
+    }
+
+    pub(crate) fn not_connected(&self) -> EngineError {
+        EngineError::not_connected(&self.address)
     }
 
     /// Whether there is a connection, as far as is known without asking.

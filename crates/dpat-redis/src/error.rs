@@ -113,6 +113,12 @@ impl EngineError {
         Self::new(Class::Corrupt, Effect::Unknown, what.to_string())
     }
 
+    /// It was closed here.
+    #[cfg(feature = "pubsub")]
+    pub(crate) fn closed() -> Self {
+        Self::new(Class::Unavailable, Effect::NotDone, "the hub is closed")
+    }
+
     /// No room.
     #[cfg(feature = "idempotency")]
     pub(crate) fn full(field: &str, limit: u64) -> Self {
@@ -218,6 +224,13 @@ impl Classify for EngineError {
 
 #[cfg(feature = "queue")]
 impl From<EngineError> for dpat_queue::BackendError {
+    fn from(error: EngineError) -> Self {
+        Self::new(error.class, error.effect, error)
+    }
+}
+
+#[cfg(feature = "pubsub")]
+impl From<EngineError> for dpat_pubsub::BackendError {
     fn from(error: EngineError) -> Self {
         Self::new(error.class, error.effect, error)
     }

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(all(feature = "idempotency", feature = "queue")),
+    not(all(feature = "idempotency", feature = "pubsub", feature = "queue")),
     allow(
         dead_code,
         unused_imports,
@@ -18,6 +18,8 @@ mod script;
 mod server;
 mod sync;
 
+#[cfg(feature = "pubsub")]
+mod pubsub;
 #[cfg(feature = "queue")]
 mod queue;
 #[cfg(feature = "idempotency")]
@@ -26,9 +28,13 @@ mod responses;
 pub use config::{Config, ConfigError, NAME_BYTES_MAX, TIMEOUT, TIMEOUT_MAX};
 #[cfg(feature = "idempotency")]
 pub use dpat_idempotency;
+#[cfg(feature = "pubsub")]
+pub use dpat_pubsub;
 #[cfg(feature = "queue")]
 pub use dpat_queue;
 pub use error::{EngineError, OpenError};
+#[cfg(feature = "pubsub")]
+pub use pubsub::ChannelHub;
 #[cfg(feature = "queue")]
 pub use queue::{QueueClock, QueueSettings, QueueStore};
 #[cfg(feature = "idempotency")]

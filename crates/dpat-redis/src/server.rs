@@ -68,7 +68,7 @@ impl ServerInfo {
         })
     }
 
-    pub(crate) fn check(&self, config: &Config) -> Result<(), OpenError> {
+    pub(crate) fn check_version(&self, config: &Config) -> Result<(), OpenError> {
         let major = self
             .version
             .as_deref()
@@ -80,6 +80,12 @@ impl ServerInfo {
                 found: found.clone(),
             });
         }
+        Ok(())
+    }
+
+    /// Where something is kept.
+    pub(crate) fn check(&self, config: &Config) -> Result<(), OpenError> {
+        self.check_version(config)?;
         // What is kept here has no end of its own: policies for keys that have one leave it alone.
         match &self.evicts_by {
             Some(policy) if policy.starts_with("allkeys") => Err(OpenError::Evicts {

@@ -4,6 +4,7 @@
 
 mod bad;
 mod kit;
+mod pubsubs;
 mod queues;
 mod responses;
 mod shared;
@@ -18,5 +19,6 @@ fn main() {
     trials.push(queues::redis_keeps_the_laws_of_queue(&live));
     trials.extend(shared::trials(&live));
     trials.extend(responses::trials(&live));
+    trials.extend(pubsubs::trials(&live));
     live.run(trials)
 }
