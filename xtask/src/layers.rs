@@ -166,6 +166,10 @@ fn objection(package: &Package, from: Layer, dependency: &Dependency) -> Option<
         // Chores start the servers that tests use.
         return None;
     }
+    if package.name == "dpat-cases" && to_name == "dpat-testkit" {
+        // A demo on an engine starts its server.
+        return None;
+    }
     if to == Layer::Tool {
         return Some(format!(
             "`{to_name}` is for tests and chores: a dev-dependency at most"

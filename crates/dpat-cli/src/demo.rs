@@ -8,6 +8,7 @@ use dpat_cases::shop;
 use dpat_cases::shop::chaos;
 use dpat_cases::shop::config::{Config, Faults, Nodes, Pattern, Scenario};
 use dpat_cases::shop::domain::Order;
+use dpat_cases::shop::engine::{self, Engine, Url};
 use dpat_cases::shop::input;
 use dpat_cases::shop::run::RunError;
 use dpat_cases::shop::view::View;
@@ -105,6 +106,10 @@ pub(crate) struct Demo {
     /// What the run is about.
     #[arg(long, value_enum, default_value = "shop")]
     scenario: ScenarioName,
+    /// Where queue, outbox, inbox and notices are: embedded, redis; or the URL of a server that runs. Without a URL a
+    /// server is started for the run, and killed in the middle of it.
+    #[arg(long, value_name = "NAME|URL", default_value = "embedded", value_parser = engine::parse, conflicts_with = "simulated")]
+    engine: (Engine, Option<Url>),
     /// Run each service as a process of its own, and kill some by SIGKILL.
     #[arg(long)]
     processes: bool,
@@ -151,6 +156,8 @@ impl Demo {
             rate: self.rate,
             without: self.without.clone(),
             faults,
+            engine: self.engine.0,
+            engine_url: self.engine.1.clone(),
             report: Some(self.report_path()),
             serve: self.serve,
             input,

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use dpat_model::Script;
-use dpat_queue::{Message, Queue};
-use futures_util::FutureExt;
+use dpat_queue::{ManageError, Message, Queue};
 use serde::{Deserialize, Serialize};
 
 use super::chaos::{self, Do};
@@ -131,15 +130,13 @@ impl Stores {
     ///
     /// # Errors
     /// Whatever the queue reports.
-    pub fn look_at(&mut self, queue: &Queue) -> Result<(), StoreError> {
+    pub async fn look_at(&mut self, queue: &Queue) -> Result<(), StoreError> {
         const PAGE: usize = 1_000;
-        let failed = || StoreError::Engine("the queue does not list what it has".to_owned());
+        let failed = |error: ManageError| StoreError::Engine(format!("the queue: {error}"));
         let order = |message: &Message| message.get_key().unwrap_or_default().to_owned();
         let mut after = None;
         loop {
-            // Embedded queues answer at once.
-            let page = queue.peek(after, PAGE).now_or_never();
-            let page = page.and_then(Result::ok).ok_or_else(failed)?;
+            let page = queue.peek(after, PAGE).await.map_err(failed)?;
             self.queued
                 .extend(page.iter().map(|one| order(&one.message)));
             after = page.last().map(|one| one.id);
@@ -149,8 +146,7 @@ impl Stores {
         }
         let mut after = None;
         loop {
-            let page = queue.dead_letters(after, PAGE).now_or_never();
-            let page = page.and_then(Result::ok).ok_or_else(failed)?;
+            let page = queue.dead_letters(after, PAGE).await.map_err(failed)?;
             after = page.last().map(|letter| letter.id);
             let full = page.len() == PAGE;
             for letter in page {

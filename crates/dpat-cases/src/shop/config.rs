@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chaos;
 use super::domain::Order;
+use super::engine::{Engine, Url};
 
 /// A pattern that can be left out, to see what it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -177,6 +178,12 @@ pub struct Config {
     pub without: Vec<Pattern>,
     /// Which faults.
     pub faults: Faults,
+    /// On which engine.
+    #[serde(default)]
+    pub engine: Engine,
+    /// Its server, if it is not one of this run alone. Not written anywhere.
+    #[serde(skip)]
+    pub engine_url: Option<Url>,
     /// Where the report goes.
     pub report: Option<PathBuf>,
     /// Whether the services stay up for others until Ctrl-C.
@@ -196,6 +203,8 @@ impl Default for Config {
             rate: 400.0,
             without: Vec::new(),
             faults: Faults::Seeded,
+            engine: Engine::Embedded,
+            engine_url: None,
             report: None,
             serve: false,
             input: None,
@@ -235,6 +244,12 @@ impl Config {
             return Err(ConfigError {
                 field: "rate",
                 reason: format!("must be above 0 and at most {RATE_MAX}, is {}", self.rate),
+            });
+        }
+        if self.nodes == Nodes::Simulated && self.engine != Engine::Embedded {
+            return Err(ConfigError {
+                field: "engine",
+                reason: format!("{} is not simulated; the embedded one is", self.engine),
             });
         }
         for pattern in &self.without {

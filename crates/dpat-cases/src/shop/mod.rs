@@ -5,6 +5,7 @@ pub mod check;
 pub mod config;
 pub mod domain;
 pub mod driver;
+pub mod engine;
 pub mod generator;
 pub mod host;
 pub mod idempotency;

@@ -17,8 +17,11 @@ use tokio::sync::{Notify, oneshot};
 use super::chaos::Fate;
 use super::chaos::{self, Do};
 use super::config::{Config, Pattern};
+use super::engine::notices::Bridge;
+use super::engine::{Place, RemoteQueue};
 use super::host::{self, Host};
 use super::journal::{self, Entry, Injected, Journal};
+use super::notices::Notices;
 use super::policy::{Caller, Policy, PolicyError};
 use super::service::ports::{Env, Peer, Request, Service, Step, StoreError};
 use super::shell::http::{HttpTransport, ServeError, Server};
@@ -50,6 +53,9 @@ pub struct NodeConfig {
     pub script: Script,
     /// The orders of which everything is written down.
     pub watched: Watched,
+    /// Where the engine is, if it is a server.
+    #[serde(default)]
+    pub place: Option<Place>,
 }
 
 /// Why a node stopped.
@@ -128,6 +134,8 @@ struct NodeEnv {
     transport: Policy<HttpTransport, RunTime>,
     store: RedbStore,
     queue: Option<Queue>,
+    notices: Notices,
+    is_remote: bool,
     entropy: Arc<SplitMix64>,
     death: Arc<Death>,
     journal: Journal,
@@ -152,6 +160,12 @@ impl Env for NodeEnv {
     }
     fn queue(&self) -> Option<&Queue> {
         self.queue.as_ref()
+    }
+    fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+    fn notices(&self) -> Notices {
+        self.notices.clone()
     }
     fn fate(&self, work: &Request) -> Fate {
         let Death { peer, script, .. } = &*self.death;
@@ -204,14 +218,13 @@ pub fn run(
     let store_error = |source| NodeError::Store { peer, source };
     let (store, owner) = redb::open(&config.store, Arc::clone(&severed)).map_err(store_error)?;
     let time = RunTime::since(Wall::from_nanos(config.epoch_ns));
-    let files = if peer == Peer::Shipping {
+    let backpressure = config.run.uses(Pattern::Backpressure);
+    let files = if peer == Peer::Shipping && config.place.is_none() {
         let folder = config.store.with_extension("queue");
-        let backpressure = config.run.uses(Pattern::Backpressure);
         Some(FileQueue::open(&folder, backpressure, time).map_err(store_error)?)
     } else {
         None
     };
-    let queue = files.as_ref().map(|files| files.queue().clone());
     let death = Arc::new(Death {
         peer,
         script: config.script.clone(),
@@ -220,12 +233,17 @@ pub fn run(
         died: Notify::new(),
         before: deaths(&config.journal).map_err(|source| NodeError::Start { peer, source })?,
     });
+    let parts = Parts {
+        store,
+        queue: files.as_ref().map(|files| files.queue().clone()),
+        notices: Notices::default(),
+    };
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
             () = death.died.notified() => Ok(Ended::Died),
             () = stop => Ok(Ended::Stopped),
-            result = serve(config, prometheus, (store, queue), time, Arc::clone(&death)) => result,
+            result = begin(config, prometheus, parts, time, Arc::clone(&death)) => result,
         }
     });
     // Closes every socket and drops every task, and with them the last handles to the store.
@@ -247,10 +265,71 @@ pub fn run(
     closed.map(|()| ended)
 }
 
+/// Moves to a server what is there, and serves.
+async fn begin(
+    config: NodeConfig,
+    prometheus: Option<PrometheusHandle>,
+    parts: Parts,
+    time: RunTime,
+    death: Arc<Death>,
+) -> Result<Ended, NodeError> {
+    let Some(place) = config.place.clone() else {
+        return serve(config, prometheus, parts, time, death).await;
+    };
+    let peer = config.peer;
+    let backpressure = config.run.uses(Pattern::Backpressure);
+    let (parts, bridge) = parts
+        .with(&place, peer, backpressure, time)
+        .await
+        .map_err(|source| NodeError::Store { peer, source })?;
+    let serve = serve(config, prometheus, parts, time, death);
+    let Some(bridge) = bridge else {
+        return serve.await;
+    };
+    // The services go on when nothing is carried any more.
+    let carried = async {
+        bridge.run().await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = serve => ended,
+        () = carried => Ok(Ended::Stopped),
+    }
+}
+
+/// What a node keeps, and by which it tells.
+struct Parts {
+    store: RedbStore,
+    queue: Option<Queue>,
+    notices: Notices,
+}
+
+impl Parts {
+    /// Moves to a server what the service of this node has there.
+    async fn with(
+        mut self,
+        place: &Place,
+        peer: Peer,
+        backpressure: bool,
+        time: RunTime,
+    ) -> Result<(Self, Option<Bridge>), StoreError> {
+        let mut bridge = None;
+        match peer {
+            Peer::Shipping => {
+                let remote = RemoteQueue::open(place, backpressure, time).await?;
+                self.queue = Some(remote.queue().clone());
+            }
+            Peer::Order => (self.notices, bridge) = Bridge::connect(place).await?,
+            Peer::Gateway | Peer::Inventory | Peer::Payment => {}
+        }
+        Ok((self, bridge))
+    }
+}
+
 async fn serve(
     config: NodeConfig,
     prometheus: Option<PrometheusHandle>,
-    (store, queue): (RedbStore, Option<Queue>),
+    parts: Parts,
     time: RunTime,
     death: Arc<Death>,
 ) -> Result<Ended, NodeError> {
@@ -271,8 +350,10 @@ async fn serve(
     let env = NodeEnv {
         time,
         transport: policy.clone(),
-        store,
-        queue,
+        store: parts.store,
+        queue: parts.queue,
+        notices: parts.notices,
+        is_remote: config.place.is_some(),
         entropy,
         death,
         journal: journal.clone(),

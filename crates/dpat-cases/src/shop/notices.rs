@@ -7,6 +7,7 @@ use bytes::Bytes;
 use dpat_core::Instant;
 use dpat_pubsub::{Delivery, Overflow, PubSub, SubscribeError, Subscription};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 use super::domain::{OrderRecord, State};
 use super::workflow::micros;
@@ -29,10 +30,21 @@ pub struct Notice {
     pub at_us: u64,
 }
 
+/// A notice on its way to a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its subject: `orders.STATE`.
+    pub subject: String,
+    /// The notice in JSON.
+    pub payload: Bytes,
+}
+
 /// The subjects `orders.STATE`.
 #[derive(Clone, Debug)]
 pub struct Notices {
     hub: PubSub,
+    /// Where notices go that come back from a server.
+    out: Option<mpsc::Sender<Told>>,
 }
 
 impl Default for Notices {
@@ -42,11 +54,27 @@ impl Default for Notices {
         let hub = builder.subscriptions_max(LISTENERS_MAX + 1).build();
         Self {
             hub: hub.unwrap_or_default(),
+            out: None,
         }
     }
 }
 
 impl Notices {
+    /// Makes notices that are told to a server, and heard when they [come back](Self::hear).
+    #[must_use]
+    pub fn through(out: mpsc::Sender<Told>) -> Self {
+        Self {
+            out: Some(out),
+            ..Self::default()
+        }
+    }
+
+    /// Lets listeners hear what has come from a server.
+    pub fn hear(&self, subject: &str, payload: Bytes) {
+        // At most once: what cannot be heard is not.
+        let _heard = self.hub.publish_now(subject, payload);
+    }
+
     /// Tells that an order has come to its present state.
     pub fn tell(&self, record: &OrderRecord, now: Instant) {
         let notice = Notice {
@@ -56,9 +84,11 @@ impl Notices {
         };
         let subject = format!("orders.{}", notice.state.name());
         let payload = serde_json::to_vec(&notice).map(Bytes::from);
-        if let Ok(payload) = payload {
-            // At most once: an order whose id makes it too large to tell is not told.
-            let _told = self.hub.publish_now(subject.as_str(), payload);
+        match (payload, &self.out) {
+            // At most once: what is too large to tell, or finds no place, is not told.
+            (Ok(payload), None) => self.hear(&subject, payload),
+            (Ok(payload), Some(out)) => drop(out.try_send(Told { subject, payload })),
+            (Err(_), _) => {}
         }
     }
 

@@ -17,6 +17,7 @@ use crate::lab;
 
 use super::config::{Config, Faults, Nodes, Scenario};
 use super::domain::State;
+use super::engine::Engine;
 use super::record::{
     Check, Comparison, DeadLetter, FaultEvent, Outcome, RunRecord, Sample, Simulation, Story,
     Verdict,
@@ -560,6 +561,10 @@ fn command(config: &Config) -> String {
     }
     if config.input.is_some() {
         line.push_str(" --input ORDERS.JSONL");
+    }
+    if config.engine != Engine::Embedded {
+        line.push_str(" --engine ");
+        line.push_str(config.engine.name());
     }
     for pattern in &config.without {
         line.push_str(" --without ");

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dpat_core::{Clock, Entropy, Sleep, SystemEntropy, TokioTime};
+use dpat_core::{Clock, Entropy, Sleep, SystemEntropy, TokioTime, Wall};
 use tempfile::TempDir;
 
 use super::chaos;
 use super::check::{History, Stores};
 use super::config::{Config, ConfigError, Nodes, Pattern};
 use super::driver::{self, Progress, Sent};
+use super::engine::{self, EngineServer, Place, RemoteQueue, ServerError};
 use super::generator::Generator;
 use super::plan::Plan;
 use super::policy::{Policy, PolicyError};
@@ -51,6 +52,9 @@ pub enum RunError {
     /// The stores cannot be read afterwards.
     #[error("check: {0}")]
     Check(#[from] StoreError),
+    /// There is no server to run on.
+    #[error("engine: {0}")]
+    Engine(#[from] ServerError),
     /// The simulation ended before the verdict.
     #[error("simulation: {0}")]
     Simulation(String),
@@ -141,7 +145,9 @@ pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunEr
     config.validate()?;
     let folder = TempDir::with_prefix("dpat-shop-").map_err(io("temporary folder"))?;
     let epoch = TokioTime.wall();
+    let (server, place) = engine_of(&config, epoch)?;
     let site = Site {
+        place,
         plan: Plan::of(config.clone()),
         ports: free_ports().map_err(io("loopback ports"))?,
         folder: folder.path().to_owned(),
@@ -155,6 +161,9 @@ pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunEr
         None
     };
     let mut supervisor = Supervisor::new(site.clone(), time, prometheus, Arc::clone(&deeds));
+    if let Some(server) = server {
+        supervisor.take(server, engine::killed_at(&config));
+    }
     supervisor.start().await?;
     view.started(&config);
 
@@ -171,10 +180,16 @@ pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunEr
     supervisor.stop().await?;
 
     let mut stores = Stores::read(|peer| site.store(peer))?;
-    let folder = site.store(Peer::Shipping).with_extension("queue");
-    let queue = FileQueue::open(&folder, config.uses(Pattern::Backpressure), time)?;
-    stores.look_at(queue.queue())?;
-    queue.close()?;
+    let backpressure = config.uses(Pattern::Backpressure);
+    if let Some(place) = &site.place {
+        let queue = RemoteQueue::open(place, backpressure, time).await?;
+        stores.look_at(queue.queue()).await?;
+    } else {
+        let folder = site.store(Peer::Shipping).with_extension("queue");
+        let queue = FileQueue::open(&folder, backpressure, time)?;
+        stores.look_at(queue.queue()).await?;
+        queue.close()?;
+    }
     let evidence = Evidence {
         stores,
         history: History::read(|peer| site.journal(peer)).map_err(io("journal"))?,
@@ -183,6 +198,27 @@ pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunEr
     };
     let deeds = deeds.lock();
     Ok(conclude(&site.plan, &evidence, &deeds, None))
+}
+
+/// Starts the server of a run that wants one of its own, and says where it is.
+fn engine_of(
+    config: &Config,
+    epoch: Wall,
+) -> Result<(Option<EngineServer>, Option<Place>), RunError> {
+    let engine = config.engine;
+    if !engine.is_server() {
+        return Ok((None, None));
+    }
+    let (server, url) = match &config.engine_url {
+        Some(url) => (None, url.clone()),
+        None => {
+            let server = EngineServer::start(engine)?;
+            let url = server.url();
+            (Some(server), url)
+        }
+    };
+    let run = format!("shop-{:x}", epoch.as_nanos());
+    Ok((server, Some(Place { engine, url, run })))
 }
 
 /// Sends the orders, waits until all are done, and watches meanwhile.

@@ -15,6 +15,7 @@ use dpat_sim::async_node::{AsyncNode, AsyncSim, AsyncSystem, Program, Stop, Stru
 use dpat_sim::{
     Families, Family, Judge, Mutant, Plan as Faults, RunSpec, Setup, Stream, TraceMode, hex,
 };
+use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
 use super::chaos::{self, NODES, PROTOCOL};
@@ -171,7 +172,9 @@ impl SimShop {
         })?;
         let queue = self.queue.lock().clone();
         if let Some(queue) = queue {
-            stores.look_at(&queue)?;
+            // An embedded queue answers at once.
+            let looked = stores.look_at(&queue).now_or_never();
+            looked.unwrap_or(Err(StoreError::Closed))?;
         }
         let mut history = History::default();
         for entry in self.journal.take() {

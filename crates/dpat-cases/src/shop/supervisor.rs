@@ -9,8 +9,9 @@ use std::time::Duration;
 use dpat_core::{Clock, Instant, Sleep, Wall};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::chaos::{self, Do};
+use super::chaos::{self, Do, Timed};
 use super::config::Nodes;
+use super::engine::{EngineServer, Place};
 use super::journal::{self, Entry};
 use super::node::{Ended, LocalNode, NodeConfig, NodeError};
 use super::plan::Plan;
@@ -29,6 +30,9 @@ const READY_WAIT: Duration = Duration::from_secs(20);
 /// How long a page may take.
 const PAGE_WAIT: Duration = Duration::from_secs(1);
 
+/// The fault that kills the server of the engine.
+pub const ENGINE_KILLED: &str = "engine_kill";
+
 /// A service that does not come up, or goes down by itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -42,6 +46,9 @@ pub enum SupervisorError {
         /// Which service.
         peer: Peer,
     },
+    /// The server of the engine did not come up again.
+    #[error("engine: {0}")]
+    Engine(std::io::Error),
     /// A service did not become ready.
     #[error("{peer} is not ready after {wait:?}")]
     NotReady {
@@ -101,6 +108,8 @@ pub struct Site {
     pub folder: PathBuf,
     /// Start of the run.
     pub epoch: Wall,
+    /// Where the engine is, if it is a server.
+    pub place: Option<Place>,
 }
 
 impl Site {
@@ -127,6 +136,7 @@ impl Site {
             run: self.plan.run.clone(),
             script: self.plan.script.clone(),
             watched: self.plan.watched.clone(),
+            place: self.place.clone(),
         }
     }
 }
@@ -179,6 +189,9 @@ pub struct Supervisor {
     incarnations: BTreeMap<Peer, u32>,
     /// Kills to come, the next one last.
     kills: Vec<(Instant, Peer, Duration)>,
+    server: Option<EngineServer>,
+    /// When the server is killed, and for how long it is away.
+    blow: Option<Timed>,
     deeds: Arc<Mutex<Deeds>>,
 }
 
@@ -205,8 +218,16 @@ impl Supervisor {
             slots: BTreeMap::new(),
             incarnations: BTreeMap::new(),
             kills,
+            server: None,
+            blow: None,
             deeds,
         }
+    }
+
+    /// Takes the server of the run, to be killed at a time; it stops with the supervisor.
+    pub(crate) fn take(&mut self, server: EngineServer, blow: Option<Timed>) {
+        self.server = Some(server);
+        self.blow = blow;
     }
 
     /// Starts every service and waits until all answer.
@@ -275,6 +296,7 @@ impl Supervisor {
             for peer in Peer::ALL {
                 self.look_after(peer).await?;
             }
+            self.strike_engine()?;
             self.time.sleep(TICK).await;
         }
         Ok(())
@@ -293,6 +315,33 @@ impl Supervisor {
             }
             None => {}
         }
+    }
+
+    /// Kills the server when it is time, and starts it again when that is over.
+    ///
+    /// The start waits, for a moment, until the server answers.
+    fn strike_engine(&mut self) -> Result<(), SupervisorError> {
+        let (Some(server), Some(blow)) = (&mut self.server, self.blow) else {
+            return Ok(());
+        };
+        let now_us = micros(self.time.now());
+        if now_us >= blow.at_us + blow.for_us {
+            self.blow = None;
+            return server.restart().map_err(SupervisorError::Engine);
+        }
+        let is_struck = |fault: &FaultEvent| fault.kind == ENGINE_KILLED;
+        let mut deeds = self.deeds.lock();
+        if now_us >= blow.at_us && !deeds.faults.iter().any(is_struck) {
+            server.kill();
+            deeds.faults.push(FaultEvent {
+                at_ms: now_us / 1_000,
+                target: blow.peer,
+                kind: ENGINE_KILLED.to_owned(),
+                duration_ms: Some(blow.for_us / 1_000),
+                order_id: None,
+            });
+        }
+        Ok(())
     }
 
     /// Remembers the most memory that a process of this service had.

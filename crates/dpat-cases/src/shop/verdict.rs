@@ -15,9 +15,6 @@ use super::story;
 use super::supervisor::{Deeds, rss_peak_mb};
 use super::watch::{hang_event, hangs};
 
-/// Where the services keep their state.
-const ENGINE: &str = "embedded";
-
 fn round(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }
@@ -179,7 +176,7 @@ pub(crate) fn conclude(
     let verdict = Verdict {
         schema: 1,
         scenario: config.scenario.name().to_owned(),
-        engine: ENGINE.to_owned(),
+        engine: config.engine.name().to_owned(),
         seed: config.seed,
         without: config.without.iter().map(ToString::to_string).collect(),
         // Orders of other customers, of whom nothing is known but what is in the store, count too.

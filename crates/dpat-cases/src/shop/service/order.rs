@@ -64,7 +64,7 @@ impl<E: Env> OrderService<E> {
             shipping,
             ids: Arc::default(),
             counts: Arc::default(),
-            notices: Notices::default(),
+            notices: env.notices(),
             env,
             config,
         }

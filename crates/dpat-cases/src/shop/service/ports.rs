@@ -372,6 +372,14 @@ pub trait Env: Clone + Send + Sync + 'static {
     fn entropy(&self) -> &dyn Entropy;
     /// Returns the queue of this node, if it has one.
     fn queue(&self) -> Option<&Queue>;
+    /// Says whether the queue is on a server, so that it does not answer at once.
+    fn is_remote(&self) -> bool {
+        false
+    }
+    /// Returns where this node tells what becomes of orders.
+    fn notices(&self) -> Notices {
+        Notices::default()
+    }
     /// Asks what a fault script does to a piece of work that came from the queue.
     fn fate(&self, work: &Request) -> Fate;
     /// Writes down that the queue is fuller than ever: how many bytes, and by which order.

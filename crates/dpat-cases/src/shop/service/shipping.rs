@@ -3,13 +3,15 @@
 //! An event is acknowledged to the relay once it is in the queue, and to the queue once the parcel is in the store. What comes
 //! twice is packed once, by the inbox.
 
+use core::convert::Infallible;
 use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dpat_core::{Backoff, Class, Classify, Clock, Deadline, Effect, Entropy, Instant, Sleep};
 use dpat_queue::{
-    Builder, ConfigError, Delivery, Failure, Message, Outcome, Queue, SendError, WhenFull, Worker,
+    Builder, ConfigError, Delivery, Failure, Message, Outcome, Queue, SendError, Stats, WhenFull,
+    Worker,
 };
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
@@ -33,7 +35,7 @@ pub const RECEIVED: &str = "shipment.received";
 /// How many bytes may wait in the queue: 32 KiB, about 70 events.
 pub const QUEUE_BYTES_MAX: u64 = 32 << 10;
 /// The largest event.
-const EVENT_BYTES_MAX: usize = 16 << 10;
+pub const EVENT_BYTES_MAX: usize = 16 << 10;
 /// How many parcels are packed at once, and how many events wait for a packer.
 const PACKERS: usize = 8;
 /// How often an event is tried before it becomes a dead letter.
@@ -42,6 +44,8 @@ pub const ATTEMPTS_MAX: u32 = 5;
 const PACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// When to come again to a full queue.
 const FULL_FOR: Duration = Duration::from_millis(50);
+/// How often a queue that does not answer at once is asked what it has.
+const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// Returns the limits of the queue; without backpressure it takes whatever comes.
 pub fn queue_limits(backpressure: bool) -> Builder {
@@ -72,6 +76,8 @@ pub struct Shipping<E: Env> {
     worker: Worker<E::Time>,
     /// The most bytes that ever waited, in this life.
     high: Arc<AtomicU64>,
+    /// What waited when a queue that does not answer at once was last asked.
+    asked: Arc<AtomicU64>,
 }
 
 /// Packs what comes from the queue.
@@ -120,6 +126,8 @@ impl<E: Env> Shipping<E> {
             queue,
             worker,
             high: Arc::default(),
+            // Until it has been asked it may have some.
+            asked: Arc::new(AtomicU64::new(1)),
         })
     }
 
@@ -131,12 +139,34 @@ impl<E: Env> Shipping<E> {
             .send(message)
             .await
             .map_err(|error| refused(&error))?;
-        if let Some(Ok(stats)) = self.queue.stats().now_or_never()
-            && self.high.fetch_max(stats.bytes, Ordering::Relaxed) < stats.bytes
-        {
-            self.env.note_queued(stats.bytes, &event.order_id);
+        if let Some(stats) = self.stats_at_once() {
+            self.note(&stats, &event.order_id);
         }
         Ok(Reply::Done)
+    }
+
+    /// Counts, if the queue is one that answers at once: embedded ones do.
+    fn stats_at_once(&self) -> Option<Stats> {
+        let stats = (!self.env.is_remote()).then(|| self.queue.stats().now_or_never());
+        stats.flatten()?.ok()
+    }
+
+    fn note(&self, stats: &Stats, order_id: &str) {
+        if self.high.fetch_max(stats.bytes, Ordering::Relaxed) < stats.bytes {
+            self.env.note_queued(stats.bytes, order_id);
+        }
+    }
+
+    /// Asks a queue that does not answer at once, again and again.
+    async fn ask(&self) -> Infallible {
+        loop {
+            if let Ok(stats) = self.queue.stats().await {
+                let waiting = stats.ready + stats.waiting + stats.leased;
+                self.asked.store(waiting, Ordering::Relaxed);
+                self.note(&stats, "");
+            }
+            self.env.time().sleep(ASK_EVERY).await;
+        }
     }
 }
 
@@ -213,22 +243,32 @@ impl<E: Env> Service for Shipping<E> {
     }
 
     async fn run(&self) -> Result<(), StoreError> {
-        let work = core::pin::pin!(self.worker.run());
+        let work = async {
+            match self.worker.run().await {
+                Ok(()) => Err(StoreError::Closed),
+                Err(error) => Err(StoreError::Engine(error.to_string())),
+            }
+        };
+        let work = core::pin::pin!(work);
         let keep = core::pin::pin!(idempotency::keep(&self.env));
-        match select(work, keep).await {
-            Either::Left((Ok(()), _)) => Err(StoreError::Closed),
-            Either::Left((Err(error), _)) => Err(StoreError::Engine(error.to_string())),
-            Either::Right((result, _)) => result,
+        let both = select(work, keep);
+        if self.stats_at_once().is_some() {
+            return both.await.factor_first().0;
+        }
+        let ask = core::pin::pin!(self.ask());
+        match select(both, ask).await {
+            Either::Left((ended, _)) => ended.factor_first().0,
+            Either::Right((never, _)) => match never {},
         }
     }
 
     fn gauges(&self) -> Gauges {
-        let stats = self.queue.stats().now_or_never();
+        let waiting = match self.stats_at_once() {
+            Some(stats) => stats.ready + stats.waiting + stats.leased,
+            None => self.asked.load(Ordering::Relaxed),
+        };
         Gauges {
-            // A queue that does not tell may have some.
-            queued: stats
-                .and_then(Result::ok)
-                .map_or(1, |stats| stats.ready + stats.waiting + stats.leased),
+            queued: waiting,
             ..Gauges::default()
         }
     }
