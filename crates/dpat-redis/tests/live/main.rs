@@ -1,8 +1,16 @@
 //! Tests against a real server.
 
-#![allow(clippy::unwrap_used, reason = "a test fails so")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test of real time and a real server: no models, a line of what it counted, and it fails so"
+)]
 
 mod bad;
+mod faults;
+mod histories;
+mod kills;
 mod kit;
 mod pubsubs;
 mod queues;
@@ -20,5 +28,8 @@ fn main() {
     trials.extend(shared::trials(&live));
     trials.extend(responses::trials(&live));
     trials.extend(pubsubs::trials(&live));
+    trials.extend(faults::trials(&live));
+    trials.extend(histories::trials(&live));
+    trials.extend(kills::trials(&live));
     live.run(trials)
 }
