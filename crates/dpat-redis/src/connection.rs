@@ -8,11 +8,11 @@ use std::time::Duration;
 use dpat_core::{Backoff, Delays, Jitter, SystemEntropy};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, PushInfo, PushKind, Value};
-use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::config::Config;
 use crate::error::EngineError;
+use crate::sync::Mutex;
 
 /// Between tries to connect: 50 ms, doubling, up to 2 s, half of it random.
 const FIRST_DELAY: Duration = Duration::from_millis(50);
@@ -28,20 +28,21 @@ pub(crate) struct Link {
     timeout: Duration,
     /// What is subscribed to on every new connection, and who hears of it.
     listens: Option<(Vec<String>, OnPush)>,
-    state: Mutex<State>,
+    /// The connection, until it is found broken.
+    live: Mutex<Option<Live>>,
+    /// Held by the one who connects; the others wait for it.
+    tries: tokio::sync::Mutex<Tries>,
 }
 
-struct State {
-    live: Option<Live>,
+struct Tries {
     delays: Delays,
     /// Not before this is another try made.
     retry_at: Option<Instant>,
 }
 
-impl Default for State {
+impl Default for Tries {
     fn default() -> Self {
         Self {
-            live: None,
             delays: delays(),
             retry_at: None,
         }
@@ -94,7 +95,8 @@ impl Link {
             address,
             timeout: config.timeout,
             listens,
-            state: Mutex::new(State::default()),
+            live: Mutex::new(None),
+            tries: tokio::sync::Mutex::default(),
         })
     }
 
@@ -106,7 +108,8 @@ impl Link {
             address: self.address.clone(),
             timeout: self.timeout,
             listens: Some((Vec::new(), on_push)),
-            state: Mutex::new(State::default()),
+            live: Mutex::new(None),
+            tries: tokio::sync::Mutex::default(),
         }
     }
 
@@ -201,8 +204,16 @@ impl Link {
 
     /// Whether there is a connection, as far as is known without asking.
     pub(crate) fn is_live(&self) -> bool {
-        let state = self.state.try_lock();
-        state.is_ok_and(|state| state.live.as_ref().is_some_and(|live| !live.is_broken()))
+        self.known().is_some()
+    }
+
+    fn known(&self) -> Option<Live> {
+        self.live.with(|live| {
+            if live.as_ref().is_some_and(Live::is_broken) {
+                *live = None;
+            }
+            live.clone()
+        })
     }
 
     /// As [`live`](Self::live), but does not wait for the time of the next try.
@@ -212,23 +223,25 @@ impl Link {
     }
 
     async fn connected(&self, waits: bool) -> Result<Option<Live>, EngineError> {
-        let mut state = self.state.lock().await;
-        if let Some(live) = state.live.as_ref().filter(|live| !live.is_broken()) {
-            return Ok(Some(live.clone()));
+        if let Some(live) = self.known() {
+            return Ok(Some(live));
         }
-        state.live = None;
-        if let Some(at) = state.retry_at.filter(|at| *at > Instant::now()) {
+        let mut tries = self.tries.lock().await;
+        // Whoever was before may have made one.
+        if let Some(live) = self.known() {
+            return Ok(Some(live));
+        }
+        if let Some(at) = tries.retry_at.filter(|at| *at > Instant::now()) {
             if !waits {
                 return Ok(None);
             }
             sleep_until(at).await;
         }
         // If this future is dropped in the middle, the next try waits all the same.
-        state.retry_at = Some(Instant::now() + state.delays.next_delay(&SystemEntropy));
+        tries.retry_at = Some(Instant::now() + tries.delays.next_delay(&SystemEntropy));
         let live = self.connect().await?;
-        state.retry_at = None;
-        state.delays = delays();
-        state.live = Some(live.clone());
+        *tries = Tries::default();
+        self.live.with(|known| *known = Some(live.clone()));
         Ok(Some(live))
     }
 

@@ -1,38 +1,21 @@
--- What all scripts of a queue share. Times are microseconds since 1970, by the caller's clock or, if it passed none, by the
--- server's. A message is named by its id; its place is its entry in the stream, and a replayed one has a new place.
---
--- META     hash    schema, last (number drawn), bytes, dead_bytes, paused
--- LOG      stream  one entry a message, `PLACE-0`, in the order of sending; the group `dpat` has what is out
--- FACTS    hash    id -> what scripts need to know of it
--- BODIES   hash    id -> headers and payload
--- READY    zset    what can be handed out, by priority and place
--- DELAYED  zset    what waits for its time
--- LEASES   zset    what is out, by the end of its lease
--- ENDS     zset    what ends unless it is handed out before
--- LANES    zset    the messages of each key, in order
--- DEAD     zset    dead letters
--- DEDUPS   hash    deduplication key -> id
--- WINDOWS  zset    deduplication keys, by the end of their window
-local META, LOG, FACTS, BODIES, READY, DELAYED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local LEASES, ENDS, LANES, DEAD, DEDUPS, WINDOWS = KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
-local GROUP = 'dpat'
-local SCHEMA = 0
+-- What the scripts of a queue do again and again.
+
 -- How much that has come due is moved by one script.
 local STEP = 1000
 -- Larger than every place, and ten of it are a whole number in a double; priorities are multiples of it.
 local PLACES = 900000000000000
 
-local call = redis.call
-
-local function clock()
-  if ARGV[1] ~= '' then
-    return tonumber(ARGV[1])
+-- Microseconds by the server's clock; asked for once.
+local server_time
+local function server_clock()
+  if not server_time then
+    local time = call('TIME')
+    server_time = time[1] * 1000000 + time[2]
   end
-  local time = call('TIME')
-  return time[1] * 1000000 + time[2]
+  return server_time
 end
-local now = clock()
-local channel = ARGV[2]
+
+local now = ARGV[1] ~= '' and tonumber(ARGV[1]) or server_clock()
 
 local function whole(number)
   return string.format('%.0f', number)
@@ -42,26 +25,41 @@ local function entry(place)
   return string.format('%.0f-0', place)
 end
 
-local function counter(name)
-  return tonumber(call('HGET', META, name) or '0')
+-- The counters as they are now; `store` writes those that have changed.
+local meta = call('HMGET', META, 'schema', 'last', 'bytes', 'dead_bytes', 'paused')
+local schema, paused = tonumber(meta[1] or '0'), meta[5] == '1'
+local counters = { last = tonumber(meta[2] or '0'), bytes = tonumber(meta[3] or '0'), dead_bytes = tonumber(meta[4] or '0') }
+local changed = {}
+
+local function add(name, number)
+  counters[name] = counters[name] + number
+  changed[name] = true
 end
 
--- Makes the queue if it is not there: the first time, and after somebody has emptied the server.
-local function ensure()
-  if call('EXISTS', META) == 0 then
-    call('XGROUP', 'CREATE', LOG, GROUP, '0', 'MKSTREAM')
-    call('HSET', META, 'schema', SCHEMA, 'bytes', 0, 'dead_bytes', 0)
+local function store()
+  local fields = {}
+  for name in pairs(changed) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = whole(counters[name])
+  end
+  if #fields > 0 then
+    call('HSET', META, unpack(fields))
   end
 end
 
--- Draws a place. Not below the server's time: also in a queue that was emptied, or is on a replica that was not told of all, none is
--- given twice.
+-- Makes the queue if it is not there: the first time, and after somebody has emptied the server.
+if not meta[1] then
+  call('XGROUP', 'CREATE', LOG, GROUP, '0', 'MKSTREAM')
+  call('HSET', META, 'schema', SCHEMA)
+end
+
+-- Draws a place. Not below the server's time: also in a queue that was emptied, or is on a replica that was not told of all,
+-- none is given twice.
 local function draw()
-  local time = call('TIME')
-  local least = (time[1] * 1000 + math.floor(time[2] / 1000)) * 128
-  local place = math.max(counter('last') + 1, least)
-  call('HSET', META, 'last', whole(place))
-  return place
+  local least = math.floor(server_clock() / 1000) * 128
+  counters.last = math.max(counters.last + 1, least)
+  changed.last = true
+  return counters.last
 end
 
 local function find(id)
@@ -112,8 +110,9 @@ local function arm(id, f)
   end
 end
 
--- Tells who waits that there is something to look for.
-local function wake()
+-- Ends a script: writes the counters, and tells who waits that there is something to look for.
+local function finish()
+  store()
   if wakes then
     call('PUBLISH', channel, '')
   end
@@ -163,13 +162,14 @@ end
 local function detach(id, f)
   call('XACK', LOG, GROUP, entry(f.place))
   call('XDEL', LOG, entry(f.place))
-  call('ZREM', LEASES, id)
-  call('ZREM', READY, id)
-  call('ZREM', DELAYED, id)
+  -- It is in one of them, or waits behind another of its key.
+  if call('ZREM', LEASES, id) == 0 and call('ZREM', READY, id) == 0 then
+    call('ZREM', DELAYED, id)
+  end
   if f.expires then
     call('ZREM', ENDS, id)
   end
-  call('HINCRBY', META, 'bytes', -f.bytes)
+  add('bytes', -f.bytes)
   leave(id, f)
 end
 

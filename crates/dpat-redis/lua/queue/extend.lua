@@ -1,5 +1,4 @@
 -- ARGV: 3 how long from now; then of each delivery: id, consumer, count. Returns lapsed, expired, and of each: 0 extended, 1 stale.
-ensure()
 local ends = now + tonumber(ARGV[3])
 local lapsed, expired = tick()
 local answers = { lapsed, expired }
@@ -15,5 +14,5 @@ for at = 4, #ARGV, 3 do
   end
   answers[#answers + 1] = f and 0 or 1
 end
-wake()
+finish()
 return answers

@@ -1,5 +1,4 @@
 -- What is done by hand, and by those who end. ARGV: 3 what; the rest as each says.
-ensure()
 local what = ARGV[3]
 
 -- Whether another piece fits in an answer; the first always does.
@@ -9,7 +8,7 @@ local function fits(answer, f)
   return #answer == 0 or room >= 0
 end
 
-local function add(answer, ...)
+local function put(answer, ...)
   for _, part in ipairs({ ... }) do
     answer[#answer + 1] = part
   end
@@ -23,7 +22,7 @@ local function letters()
     if not fits(answer, f) then
       break
     end
-    add(answer, tonumber(id), f.count, f.rejected, f.sent, f.priority, f.key, f.reason, body(id))
+    put(answer, tonumber(id), f.count, f.rejected, f.sent, f.priority, f.key, f.reason, body(id))
   end
   return answer
 end
@@ -39,16 +38,16 @@ local function replay()
   if call('XLEN', LOG) >= tonumber(ARGV[5]) then
     return 2
   end
-  if counter('bytes') + f.bytes > tonumber(ARGV[6]) then
+  if counters.bytes + f.bytes > tonumber(ARGV[6]) then
     return 3
   end
   f.place = draw()
   f.due, f.expires, f.base, f.reason, f.rejected = now, false, f.count, '', false
   call('ZREM', DEAD, id)
-  call('HINCRBY', META, 'dead_bytes', -f.bytes)
+  add('dead_bytes', -f.bytes)
   call('XADD', LOG, entry(f.place), 'm', id)
   keep(id, f)
-  call('HINCRBY', META, 'bytes', f.bytes)
+  add('bytes', f.bytes)
   enter(id, f)
   return 0
 end
@@ -61,7 +60,7 @@ local function discard()
     return 1
   end
   call('ZREM', DEAD, id)
-  call('HINCRBY', META, 'dead_bytes', -f.bytes)
+  add('dead_bytes', -f.bytes)
   call('HDEL', FACTS, id)
   call('HDEL', BODIES, id)
   return 0
@@ -82,7 +81,7 @@ local function peek()
     end
     local _, count = held(f)
     local out = call('ZSCORE', LEASES, id) and 1 or 0
-    add(answer, tonumber(id), count, out, f.sent, f.priority, f.key, f.reason, body(id))
+    put(answer, tonumber(id), count, out, f.sent, f.priority, f.key, f.reason, body(id))
   end
   return answer
 end
@@ -90,7 +89,7 @@ end
 -- 4 place behind which, 5 last place (empty: the last that there is), 6 max. Purged, place reached (-1: the end), last place.
 local function purge()
   tick()
-  local last = ARGV[5] ~= '' and ARGV[5] or whole(counter('last'))
+  local last = ARGV[5] ~= '' and ARGV[5] or whole(counters.last)
   local seen = call('XRANGE', LOG, '(' .. ARGV[4] .. '-0', last .. '-0', 'COUNT', ARGV[6])
   local purged, reached = 0, -1
   for _, one in ipairs(seen) do
@@ -116,10 +115,9 @@ local function stats()
   if first then
     age = math.max(0, now - facts(first[2][2]).sent)
   end
-  local paused = call('HGET', META, 'paused') == '1' and 1 or 0
-  return {
+    return {
     lapsed, expired, more, call('ZCARD', READY), call('ZCARD', LEASES), call('XLEN', LOG), call('ZCARD', DEAD),
-    counter('bytes'), paused, age,
+    counters.bytes, paused and 1 or 0, age,
   }
 end
 
@@ -179,5 +177,5 @@ local all = {
   leased = leased, release = release,
 }
 local answer = all[what]()
-wake()
+finish()
 return answer

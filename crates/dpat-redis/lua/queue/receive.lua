@@ -1,7 +1,6 @@
 -- ARGV: 3 max, 4 visibility, 5 consumer, 6 bytes of bodies at most, beyond the first. Returns lapsed, expired, microseconds until
 -- something comes due (-1: never), and of each message: id, count, attempt, sent, priority, key, body.
-ensure()
-if call('HGET', META, 'paused') == '1' then
+if paused then
   return { 0, 0, -1 }
 end
 local max, ends, room = tonumber(ARGV[3]), now + tonumber(ARGV[4]), tonumber(ARGV[6])
@@ -43,5 +42,6 @@ while taken < max do
     break
   end
 end
-answer[1], answer[2], answer[3] = lapsed, expired, until_next()
+answer[1], answer[2], answer[3] = lapsed, expired, taken == 0 and until_next() or 0
+finish()
 return answer

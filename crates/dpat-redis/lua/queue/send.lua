@@ -1,10 +1,9 @@
 -- ARGV: 3 messages_max, 4 bytes_max, 5 dedup_max, 6 dedup_window; then of each message: priority, bytes, delay, ttl (0: none),
 -- key, dedup (empty: none), body. Returns of each a code and a number: 0 id, 1 id of the first, 2 messages_max, 3 bytes_max,
 -- 4 dedup_max.
-ensure()
 local messages_max, bytes_max = tonumber(ARGV[3]), tonumber(ARGV[4])
 local dedup_max, dedup_window = tonumber(ARGV[5]), tonumber(ARGV[6])
-local messages, bytes = call('XLEN', LOG), counter('bytes')
+local messages = call('XLEN', LOG)
 local answers = {}
 
 local function answer(code, number)
@@ -14,17 +13,17 @@ end
 
 local ticked = false
 local function is_full(size)
-  if messages >= messages_max or bytes + size > bytes_max then
+  if messages >= messages_max or counters.bytes + size > bytes_max then
     if not ticked then
       -- What has ended makes room.
       ticked = true
       tick()
-      messages, bytes = call('XLEN', LOG), counter('bytes')
+      messages = call('XLEN', LOG)
     end
     if messages >= messages_max then
       return 2
     end
-    if bytes + size > bytes_max then
+    if counters.bytes + size > bytes_max then
       return 3
     end
   end
@@ -79,12 +78,12 @@ for at = 7, #ARGV, 7 do
         call('HSET', DEDUPS, dedup, id)
         call('ZADD', WINDOWS, now + dedup_window, dedup)
       end
-      call('HINCRBY', META, 'bytes', size)
-      messages, bytes = messages + 1, bytes + size
+      add('bytes', size)
+      messages = messages + 1
       enter(id, f)
       answer(0, place)
     end
   end
 end
-wake()
+finish()
 return answers

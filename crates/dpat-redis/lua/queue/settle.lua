@@ -1,12 +1,12 @@
 -- ARGV: 3 dead_max, 4 dead_bytes_max; then of each delivery: id, consumer, count, outcome (done, retry, reject), delay, reason.
 -- Returns lapsed, expired, and of each: 0 settled, 1 stale, 2 dead_max, 3 dead_bytes_max.
-ensure()
 local dead_max, dead_bytes_max = tonumber(ARGV[3]), tonumber(ARGV[4])
 
 local function retry(id, f, count, delay, reason)
   call('XACK', LOG, GROUP, entry(f.place))
-  call('ZREM', LEASES, id)
-  call('ZREM', READY, id)
+  if call('ZREM', LEASES, id) == 0 then
+    call('ZREM', READY, id)
+  end
   f.count, f.due, f.reason = count, now + delay, reason
   if f.expires and f.expires <= now then
     return drop(id, f)
@@ -22,14 +22,14 @@ local function reject(id, f, count, reason)
   if call('ZCARD', DEAD) >= dead_max then
     return 2
   end
-  if counter('dead_bytes') + f.bytes > dead_bytes_max then
+  if counters.dead_bytes + f.bytes > dead_bytes_max then
     return 3
   end
   detach(id, f)
   f.count, f.reason, f.rejected = count, reason, now
   keep(id, f)
   call('ZADD', DEAD, id, id)
-  call('HINCRBY', META, 'dead_bytes', f.bytes)
+  add('dead_bytes', f.bytes)
   return 0
 end
 
@@ -50,5 +50,5 @@ for at = 5, #ARGV, 6 do
   end
   answers[#answers + 1] = code
 end
-wake()
+finish()
 return answers

@@ -18,6 +18,7 @@ pub(super) const KEYS: [&str; 12] = [
     "queue:windows",
 ];
 
+const NAMES: &str = include_str!("../../lua/queue/names.lua");
 const COMMON: &str = include_str!("../../lua/queue/common.lua");
 
 pub(super) struct Scripts {
@@ -31,10 +32,13 @@ pub(super) struct Scripts {
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        let freeing = |name, text| Script::freeing(name, &[COMMON, text]);
+        let freeing = |name, text| Script::freeing(name, &[NAMES, COMMON, text]);
+        let check = include_str!("../../lua/queue/check.lua");
+        let open = include_str!("../../lua/queue/open.lua");
+        let send = include_str!("../../lua/queue/send.lua");
         Self {
-            open: freeing("open", include_str!("../../lua/queue/open.lua")),
-            send: Script::growing("send", &[COMMON, include_str!("../../lua/queue/send.lua")]),
+            open: Script::freeing("open", &[NAMES, check, COMMON, open]),
+            send: Script::growing("send", &[NAMES, COMMON, send]),
             receive: freeing("receive", include_str!("../../lua/queue/receive.lua")),
             settle: freeing("settle", include_str!("../../lua/queue/settle.lua")),
             extend: freeing("extend", include_str!("../../lua/queue/extend.lua")),
