@@ -276,7 +276,8 @@ impl Eq for Message {}
 pub enum Delivery {
     /// A message.
     Message(Message),
-    /// So many messages were lost here, between the previous message and the next one.
+    /// So many messages were lost here, between the previous message and the next one; 0: an engine knows that some may be,
+    /// and nobody has counted them.
     Lagged(u64),
 }
 

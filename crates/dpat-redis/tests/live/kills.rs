@@ -6,23 +6,31 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dpat_core::{Classify, Effect, Entropy, SplitMix64, TokioTime};
+use bytes::Bytes;
+use dpat_core::{Classify, Effect, Entropy, SplitMix64, SystemClock, SystemEntropy, TokioTime};
+use dpat_idempotency::{AnyStore, BeginError, Begun, Fingerprint, Key, Resolution, Responses};
 use dpat_queue::{Delivery, Message, Outcome, Queue, Survives};
-use dpat_redis::{Config, QueueSettings, QueueStore};
+use dpat_redis::{Config, QueueSettings, QueueStore, ResponseLimits, ResponseStore};
 use dpat_testkit::live::Live;
 use dpat_testkit::servers::Server;
 use libtest_mimic::{Failed, Trial};
 
-use crate::kit::run;
+use crate::kit::{self, run};
 
 /// How many rounds there are, unless `DPAT_KILL_ROUNDS` says otherwise.
 const ROUNDS: u64 = 5;
 
 pub(crate) fn trials(live: &Live) -> Vec<Trial> {
-    vec![live.faults(
-        "a_killed_server_loses_nothing_acknowledged_and_brings_nothing_back",
-        a_killed_server_loses_nothing_acknowledged_and_brings_nothing_back,
-    )]
+    vec![
+        live.faults(
+            "a_killed_server_loses_nothing_acknowledged_and_brings_nothing_back",
+            a_killed_server_loses_nothing_acknowledged_and_brings_nothing_back,
+        ),
+        live.faults(
+            "with_a_response_store_no_effect_is_there_twice_though_the_server_is_killed",
+            with_a_response_store_no_effect_is_there_twice_though_the_server_is_killed,
+        ),
+    ]
 }
 
 /// What became of each message, by its number.
@@ -212,4 +220,143 @@ fn check(round: &Round) {
         .collect();
     assert!(lost.is_empty(), "acknowledged and gone: {lost:?}");
     book.done.extend(maybe);
+}
+
+/// Acts once on what comes more than once.
+struct Acting {
+    queue: Queue,
+    responses: Responses<SystemClock>,
+    /// How often each message took effect.
+    effects: Mutex<BTreeMap<u64, u32>>,
+    sent: Mutex<BTreeSet<u64>>,
+}
+
+impl Acting {
+    /// Handles what comes until the server is gone, or there is nothing more; false: it is gone.
+    async fn handle(&self) -> bool {
+        loop {
+            let received = self
+                .queue
+                .receive_batch(5, Duration::from_millis(200))
+                .await;
+            let Ok(received) = received else {
+                return false;
+            };
+            if received.is_empty() {
+                return true;
+            }
+            for delivery in received {
+                let number = number(&delivery);
+                let Some(outcome) = self.act(number).await else {
+                    return false;
+                };
+                // Whether or not it is heard of: what comes again is answered as before.
+                drop(self.queue.settle(delivery.receipt, outcome).await);
+            }
+        }
+    }
+
+    /// None: the store is gone.
+    async fn act(&self, number: u64) -> Option<Outcome> {
+        let key = Key::new("effects", &number.to_string()).unwrap();
+        match self.responses.begin(&key, Fingerprint::NONE).await {
+            Ok(Begun::First(claim)) => {
+                *self.effects.lock().unwrap().entry(number).or_default() += 1;
+                // If this is not heard of, the key is in doubt, or it is done.
+                drop(claim.complete(Bytes::from_static(b"done")).await);
+                Some(Outcome::Done)
+            }
+            Ok(Begun::Replay(_)) => Some(Outcome::Done),
+            Err(BeginError::InDoubt { .. }) => {
+                // An operator looks at what the effect has left.
+                let acted = self.effects.lock().unwrap().contains_key(&number);
+                let resolution = match acted {
+                    true => Resolution::Done(Bytes::from_static(b"done")),
+                    false => Resolution::NotDone,
+                };
+                drop(self.responses.resolve(&key, resolution).await);
+                Some(Outcome::release())
+            }
+            Err(BeginError::Busy { .. }) => Some(Outcome::Retry {
+                delay: Duration::from_millis(20),
+                reason: "under way".to_owned(),
+            }),
+            Err(_) => None,
+        }
+    }
+}
+
+fn with_a_response_store_no_effect_is_there_twice_though_the_server_is_killed(
+    mut server: Server,
+) -> Result<(), Failed> {
+    let config = Config::new(&server.url(), "acting")?.timeout(Duration::from_secs(20))?;
+    let settings = QueueSettings {
+        visibility: Duration::from_millis(100),
+        ..QueueSettings::DEFAULT
+    };
+    let leases = dpat_idempotency::Config::builder()
+        .lease(Duration::from_millis(100))
+        .build()?;
+    let (queue, store) = run(async {
+        let queue = QueueStore::open(&config, settings, TokioTime)
+            .await?
+            .queue();
+        let store = ResponseStore::open(&config, ResponseLimits::DEFAULT).await?;
+        Ok::<_, Failed>((queue, store))
+    })?;
+    let acting = Arc::new(Acting {
+        queue,
+        responses: Responses::new(leases, AnyStore::new(store), SystemClock, SystemEntropy),
+        effects: Mutex::default(),
+        sent: Mutex::default(),
+    });
+    let entropy = SplitMix64::stream(11, "acting");
+    for round in 0..3 {
+        let all = 40;
+        run(async {
+            for number in round * all..(round + 1) * all {
+                acting.queue.send(Message::new(number.to_string())).await?;
+                acting.sent.lock().unwrap().insert(number);
+            }
+            Ok::<_, Failed>(())
+        })?;
+        let handlers: Vec<_> = (0..3)
+            .map(|_| {
+                let acting = Arc::clone(&acting);
+                kit::spawn(async move { acting.handle().await })
+            })
+            .collect();
+        let before = acting.effects.lock().unwrap().len();
+        let enough = before + 1 + usize::try_from(entropy.below(20)).unwrap();
+        while acting.effects.lock().unwrap().len() < enough {
+            std::thread::yield_now();
+        }
+        server.kill();
+        for handler in handlers {
+            run(handler)?;
+        }
+        server.restart()?;
+        let gave_up = tokio::time::Instant::now() + Duration::from_secs(60);
+        while acting.effects.lock().unwrap().len() < acting.sent.lock().unwrap().len()
+            || left(&acting)?
+        {
+            assert!(
+                tokio::time::Instant::now() < gave_up,
+                "messages do not come"
+            );
+            run(acting.handle());
+        }
+    }
+    let effects = acting.effects.lock().unwrap();
+    let twice: Vec<_> = effects.iter().filter(|(_, times)| **times != 1).collect();
+    assert!(
+        twice.is_empty(),
+        "effects and how often they are there: {twice:?}"
+    );
+    Ok(())
+}
+
+fn left(acting: &Acting) -> Result<bool, Failed> {
+    let stats = run(acting.queue.stats())?;
+    Ok(stats.ready + stats.waiting + stats.leased > 0)
 }

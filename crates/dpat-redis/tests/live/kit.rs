@@ -16,6 +16,12 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     RUNTIME.block_on(future)
 }
 
+pub(crate) fn spawn<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> tokio::task::JoinHandle<T> {
+    RUNTIME.spawn(future)
+}
+
 /// Where the server is that all trials share.
 pub(crate) fn url() -> String {
     std::env::var("DPAT_REDIS_URL").unwrap()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dpat_core::{ManualTime, TokioTime};
 use dpat_queue::{Message, Outcome, SettleError};
-use dpat_redis::{Config, QueueSettings, QueueStore};
+use dpat_redis::{Config, QueueClock, QueueSettings, QueueStore};
 use dpat_testkit::live::Live;
 use libtest_mimic::{Failed, Trial};
 
@@ -14,6 +14,10 @@ const ZERO: Duration = Duration::ZERO;
 
 pub(crate) fn trials(live: &Live) -> Vec<Trial> {
     vec![
+        live.trial(
+            "what_is_more_than_a_script_moves_comes_in_several",
+            what_is_more_than_a_script_moves_comes_in_several,
+        ),
         live.trial(
             "leases_and_delays_follow_the_clock_of_the_server",
             leases_and_delays_follow_the_clock_of_the_server,
@@ -108,4 +112,54 @@ fn forgotten_scripts_are_sent_again(url: &str) -> Result<(), Failed> {
         run(queue.settle(received[0].receipt, Outcome::Done))?;
     }
     Ok(())
+}
+
+fn what_is_more_than_a_script_moves_comes_in_several(url: &str) -> Result<(), Failed> {
+    const ALL: usize = 2_500;
+    let second = Duration::from_secs(1);
+    let time = ManualTime::new();
+    let settings = QueueSettings {
+        clock: QueueClock::Caller,
+        visibility: second,
+        ..QueueSettings::DEFAULT
+    };
+    run(async {
+        let store = QueueStore::open(&kit::config(url), settings, time.clone()).await?;
+        let queue = store.queue();
+        let message = |number: usize| {
+            Message::new(number.to_string())
+                .delay(second)
+                .ttl(600 * second)
+        };
+        let sent = queue.send_batch((0..ALL).map(message).collect()).await;
+        assert!(sent.iter().all(Result::is_ok));
+        time.advance(second);
+        let stats = queue.stats().await?;
+        assert_eq!((stats.ready, stats.waiting), (ALL as u64, 0));
+        for count in 1..=2 {
+            let mut seen = 0;
+            loop {
+                let received = queue.receive_batch(ALL, ZERO).await?;
+                if received.is_empty() {
+                    break;
+                }
+                assert!(received.len() <= 1_000 && received.iter().all(|one| one.count == count));
+                seen += received.len();
+            }
+            assert_eq!(seen, ALL, "delivery {count}");
+            // All leases end at once.
+            time.advance(second);
+        }
+        while !queue.receive_batch(ALL, ZERO).await?.is_empty() {}
+        assert_eq!(store.release_all().await?, ALL as u64);
+        assert_eq!(queue.purge().await?, ALL as u64);
+        let sent = queue.send_batch((0..ALL).map(message).collect()).await;
+        assert!(sent.iter().all(Result::is_ok));
+        // All of them end at once.
+        time.advance(601 * second);
+        let stats = queue.stats().await?;
+        assert_eq!((stats.ready, stats.waiting, stats.bytes), (0, 0, 0));
+        assert_eq!(stats.expired, ALL as u64);
+        Ok(())
+    })
 }
