@@ -1,0 +1,201 @@
+//! A few connections of our own, made again when they break.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dpat_core::{Backoff, Delays, Effect, Jitter, SystemEntropy};
+use std::time::Duration;
+use tokio::sync::{Mutex as Turn, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio_postgres::Client;
+
+use crate::config::Config;
+use crate::error::EngineError;
+use crate::sync::Mutex;
+use crate::tls::Messages;
+use crate::tx::{self, Row, Run, Value};
+
+/// Between tries to connect: 50 ms, doubling, up to 2 s, half of it random.
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LAST_DELAY: Duration = Duration::from_secs(2);
+
+pub(crate) fn delays() -> Delays {
+    let backoff = Backoff::exponential(FIRST_DELAY, 2.0, LAST_DELAY).unwrap_or(Backoff::DEFAULT);
+    backoff.with_jitter(Jitter::Equal).delays()
+}
+
+/// Connections that nobody uses at the moment, and room for more.
+pub(crate) struct Pool {
+    pub(crate) config: Config,
+    pub(crate) address: String,
+    room: Arc<Semaphore>,
+    idle: Mutex<VecDeque<Client>>,
+    tries: Turn<Tries>,
+}
+
+struct Tries {
+    delays: Delays,
+    /// Not before this is another try made.
+    retry_at: Option<Instant>,
+}
+
+impl Pool {
+    pub(crate) fn new(config: &Config) -> Arc<Self> {
+        Arc::new(Self {
+            config: config.clone(),
+            address: config.address(),
+            room: Arc::new(Semaphore::new(config.connections)),
+            idle: Mutex::new(VecDeque::new()),
+            tries: Turn::new(Tries {
+                delays: delays(),
+                retry_at: None,
+            }),
+        })
+    }
+
+    /// Lends a connection for one call, which ends by its deadline.
+    pub(crate) async fn session(self: &Arc<Self>) -> Result<Session, EngineError> {
+        let by = Instant::now() + self.config.timeout;
+        let Ok(Ok(permit)) = timeout_at(by, Arc::clone(&self.room).acquire_owned()).await else {
+            return Err(EngineError::busy(&self.address, self.config.connections));
+        };
+        let mut kept = self.idle.with(VecDeque::pop_front);
+        while kept.as_ref().is_some_and(Client::is_closed) {
+            kept = self.idle.with(VecDeque::pop_front);
+        }
+        let client = match kept {
+            Some(client) => client,
+            None => self.connected(by).await?,
+        };
+        Ok(Session {
+            pool: Arc::clone(self),
+            client,
+            by,
+            _permit: permit,
+        })
+    }
+
+    /// As [`session`](Self::session), in a transaction.
+    pub(crate) async fn begin(self: &Arc<Self>) -> Result<Session, EngineError> {
+        let session = self.session().await?;
+        session
+            .batch("BEGIN ISOLATION LEVEL READ COMMITTED")
+            .await?;
+        Ok(session)
+    }
+
+    /// Makes a connection; after a failure not before its time.
+    async fn connected(&self, by: Instant) -> Result<Client, EngineError> {
+        let by = by.min(Instant::now() + self.config.connect_timeout);
+        let connecting = async {
+            let mut tries = self.tries.lock().await;
+            if let Some(at) = tries.retry_at.filter(|at| *at > Instant::now()) {
+                sleep_until(at).await;
+            }
+            // If this future is dropped in the middle, the next try waits all the same.
+            tries.retry_at = Some(Instant::now() + tries.delays.next_delay(&SystemEntropy));
+            let (client, messages) = self.connect().await?;
+            tokio::spawn(drive(messages));
+            self.settings(&client).await?;
+            tries.retry_at = None;
+            tries.delays = delays();
+            Ok(client)
+        };
+        match timeout_at(by, connecting).await {
+            Ok(connected) => connected,
+            Err(_) => Err(EngineError::not_connected(
+                &self.address,
+                self.config.connect_timeout,
+            )),
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> Result<(Client, Box<dyn Messages>), EngineError> {
+        let connecting = self.config.tls.connect(self.config.client.clone());
+        connecting
+            .await
+            .map_err(|error| EngineError::connecting(&self.address, error))
+    }
+
+    /// The server ends what takes too long, and takes the indexes whatever its statistics say.
+    async fn settings(&self, client: &Client) -> Result<(), EngineError> {
+        let millis = self.config.timeout.as_millis();
+        let text = format!(
+            "SET statement_timeout = {millis}; SET lock_timeout = {millis}; \
+             SET idle_in_transaction_session_timeout = {millis}; SET client_min_messages = error; \
+             SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+             SET enable_bitmapscan = off"
+        );
+        let done = client.batch_execute(&text).await;
+        done.map_err(|error| EngineError::connecting(&self.address, error))
+    }
+}
+
+/// Reads what the server sends until the connection ends.
+async fn drive(mut messages: Box<dyn Messages>) {
+    while let Some(Ok(_)) = poll_fn(|cx| messages.poll_next(cx)).await {}
+}
+
+/// A connection lent for one call. What is dropped before its end closes it, and the server rolls back.
+pub(crate) struct Session {
+    pool: Arc<Pool>,
+    client: Client,
+    by: Instant,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Session {
+    /// Runs statements without parameters.
+    pub(crate) async fn batch(&self, text: &str) -> Result<(), EngineError> {
+        self.in_time(self.client.batch_execute(text)).await
+    }
+
+    async fn in_time<R>(
+        &self,
+        work: impl Future<Output = Result<R, tokio_postgres::Error>>,
+    ) -> Result<R, EngineError> {
+        match timeout_at(self.by, work).await {
+            Ok(done) => done.map_err(EngineError::of),
+            Err(_) => Err(self.late(Effect::NotDone)),
+        }
+    }
+
+    fn late(&self, effect: Effect) -> EngineError {
+        EngineError::timeout(&self.pool.address, self.pool.config.timeout, effect)
+    }
+
+    /// Commits, and gives the connection back.
+    pub(crate) async fn commit(self) -> Result<(), EngineError> {
+        match timeout_at(self.by, self.client.batch_execute("COMMIT")).await {
+            Ok(Ok(())) => {
+                self.done();
+                Ok(())
+            }
+            Ok(Err(error)) => Err(EngineError::committing(error)),
+            Err(_) => Err(self.late(Effect::Unknown)),
+        }
+    }
+
+    /// Rolls back, and gives the connection back.
+    pub(crate) async fn rollback(self) -> Result<(), EngineError> {
+        self.batch("ROLLBACK").await?;
+        self.done();
+        Ok(())
+    }
+
+    /// Gives the connection back; no transaction is open.
+    pub(crate) fn done(self) {
+        let Self { pool, client, .. } = self;
+        pool.idle.with(|idle| idle.push_back(client));
+    }
+}
+
+#[async_trait]
+impl Run for Session {
+    async fn rows(&mut self, text: &str, params: &[Value<'_>]) -> Result<Vec<Row>, EngineError> {
+        self.in_time(tx::on_client(&self.client, text, params))
+            .await
+    }
+}

@@ -1,0 +1,136 @@
+//! The SQL: what makes the tables, and what appends, for clients and migration tools of your own.
+//!
+//! In all texts `{schema}` and `{prefix}` stand for the schema and the prefix of the tables; [`Config::sql`] puts them in.
+//! Parameters are `$1`, `$2`, … in the order that each text's documentation lists. Times are [`nanos`].
+
+use dpat_core::Wall;
+
+use crate::config::Config;
+
+/// Tables that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Part {
+    /// Those of an outbox.
+    Outbox,
+}
+
+/// A step to a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// To which version it leads.
+    pub version: i64,
+    /// The text: several statements, the last of which notes the version. Run it in a transaction.
+    pub sql: &'static str,
+}
+
+impl Part {
+    /// All parts.
+    pub const ALL: [Self; 1] = [Self::Outbox];
+
+    /// Returns the name, as the table `{prefix}_schema` has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Outbox => "outbox",
+        }
+    }
+
+    /// Returns the steps from nothing to this version, in their order.
+    #[must_use]
+    pub const fn steps(self) -> &'static [Step] {
+        match self {
+            Self::Outbox => &[Step {
+                version: 1,
+                sql: include_str!("../sql/0001_outbox.sql"),
+            }],
+        }
+    }
+
+    /// Returns the version that this crate writes and reads.
+    #[must_use]
+    pub const fn version(self) -> i64 {
+        let steps = self.steps();
+        steps[steps.len() - 1].version
+    }
+}
+
+impl Config {
+    /// Puts schema and prefix into a text of this module.
+    #[must_use]
+    pub fn sql(&self, text: &str) -> String {
+        text.replace("{schema}", &format!("\"{}\"", self.schema))
+            .replace("{prefix}", &self.prefix)
+    }
+}
+
+/// Returns a time as it is stored: nanoseconds since 1970, at most the largest integer (the year 2262).
+#[must_use]
+pub fn nanos(time: Wall) -> i64 {
+    number(time.as_nanos())
+}
+
+pub(crate) fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Reads an integer that was never negative.
+pub(crate) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// A limit of rows as SQL has it.
+pub(crate) fn limit(max: usize) -> i64 {
+    i64::try_from(max).unwrap_or(i64::MAX)
+}
+
+/// Reads the version of a part. `$1` its name. No row: it is not there.
+pub const VERSION: &str = "SELECT version FROM {schema}.{prefix}_schema WHERE part = $1";
+
+pub(crate) const SERVER: &str =
+    "SELECT current_setting('server_version_num')::bigint, current_setting('server_version')";
+
+pub(crate) const LOCK: &str = "\
+SELECT 1::bigint FROM (SELECT pg_advisory_xact_lock(hashtext('dpat'), hashtext($1))) AS locked";
+
+pub(crate) const HAS_SCHEMA: &str = "SELECT 1::bigint FROM pg_namespace WHERE nspname = $1";
+
+pub(crate) const HAS_TABLE: &str = "\
+SELECT 1::bigint FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2";
+
+/// The number of lanes, as the table `{prefix}_lanes` has them.
+pub const LANES: i64 = 256;
+
+/// Appends an event, and returns its position.
+///
+/// `$1` the id, 16 bytes; `$2` the topic; `$3` the key or NULL; `$4` the deduplication key or NULL; `$5` the time;
+/// `$6` the event by `Event::encode`; `$7` whether to notify.
+///
+/// No row: the event is there already ([`APPENDED`] finds it). Limits are not looked at: see [`BACKLOG`].
+pub const APPEND: &str = "\
+WITH e AS (
+  INSERT INTO {schema}.{prefix}_events (id, topic, dedup, event) VALUES ($1, $2, $4, $6)
+  ON CONFLICT DO NOTHING
+  RETURNING position
+), s AS (
+  INSERT INTO {schema}.{prefix}_states
+    (position, key, lane, bytes, phase, attempts, appended_at, entered_at, due, head)
+  SELECT
+    position, $3, get_byte(sha256(convert_to($3, 'UTF8')), 0), length($6), 'pending', 0, $5, $5, $5, $5
+  FROM e
+  RETURNING position
+)
+SELECT position, CASE WHEN $7 THEN pg_notify('dpat_outbox', '{schema}.{prefix}')::text END FROM s";
+
+/// Finds the id of an event that is there already. `$1` the id; `$2` the deduplication key or NULL.
+pub const APPENDED: &str = "\
+SELECT id FROM {schema}.{prefix}_events WHERE id = $1
+UNION ALL SELECT id FROM {schema}.{prefix}_events WHERE dedup = $2
+LIMIT 1";
+
+/// Counts events and bytes of the backlog by an index, and no more events than a limit. `$1` the limit.
+pub const BACKLOG: &str = "\
+SELECT count(*)::bigint, coalesce(sum(bytes), 0)::bigint FROM (
+  SELECT bytes FROM {schema}.{prefix}_states WHERE phase IN ('pending', 'claimed') ORDER BY position LIMIT $1
+) AS counted";

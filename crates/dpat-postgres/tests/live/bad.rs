@@ -1,0 +1,221 @@
+//! Logins, permissions and tables that are not as they should be.
+
+use dpat_core::{Class, Classify, Effect, SystemEntropy, Uuid7Generator, Wall};
+use dpat_outbox::{Event, Limits, Store};
+use dpat_postgres::sql::Part;
+use dpat_postgres::{Config, OpenError, Outbox, Tables, commit, migrate};
+use dpat_testkit::live::Live;
+use dpat_testkit::servers::Server;
+use libtest_mimic::{Failed, Trial};
+
+use crate::kit::{self, run};
+
+pub(crate) fn trials(live: &Live) -> Vec<Trial> {
+    vec![
+        live.faults(
+            "a_refused_login_names_the_setting_and_no_password",
+            a_refused_login_names_the_setting_and_no_password,
+        ),
+        live.trial(
+            "a_missing_permission_names_the_grant",
+            a_missing_permission_names_the_grant,
+        ),
+        live.trial(
+            "a_missing_table_says_to_migrate",
+            a_missing_table_says_to_migrate,
+        ),
+        live.trial("a_newer_schema_is_refused", a_newer_schema_is_refused),
+        live.trial(
+            "migrations_at_once_make_the_tables_once",
+            migrations_at_once_make_the_tables_once,
+        ),
+        live.trial(
+            "own_migrations_make_the_same_tables",
+            own_migrations_make_the_same_tables,
+        ),
+    ]
+}
+
+pub(crate) fn event(key: &str) -> Event {
+    static IDS: Uuid7Generator = Uuid7Generator::new();
+    let id = IDS.next(Wall::from_nanos(1), &SystemEntropy).unwrap();
+    Event::builder(id, "orders.completed")
+        .key(key)
+        .build()
+        .unwrap()
+}
+
+/// The same server as somebody else.
+fn as_user(url: &str, user: &str, prefix: &str) -> Config {
+    let url = url.replace("postgres@", &format!("{user}:{user}-secret@"));
+    Config::new(&url, prefix).unwrap()
+}
+
+fn a_refused_login_names_the_setting_and_no_password(server: Server) -> Result<(), Failed> {
+    let url = server.url();
+    let prefix = kit::name();
+    // Nobody is asked for a password there; a user who does not exist is refused all the same.
+    let error = run(migrate(
+        &as_user(&url, "nobody_such", &prefix),
+        Part::Outbox,
+    ))
+    .unwrap_err();
+    let shown = format!("{error} {error:?}");
+    assert!(
+        shown.contains("`url`") && !shown.contains("secret"),
+        "{shown}"
+    );
+    assert_eq!(
+        (error.class(), error.effect()),
+        (Class::Permanent, Effect::NotDone)
+    );
+    let elsewhere = format!("{url}_not_there");
+    let config = Config::new(&elsewhere, &prefix)?;
+    let error = run(migrate(&config, Part::Outbox)).unwrap_err();
+    assert_eq!(error.class(), Class::Permanent, "{error}");
+    assert!(error.to_string().contains("3D000"), "{error}");
+    Ok(())
+}
+
+fn a_missing_permission_names_the_grant(url: &str) -> Result<(), Failed> {
+    run(async {
+        let admin = kit::client(url).await;
+        let user = kit::name();
+        let prefix = kit::name();
+        admin
+            .batch_execute(&format!("CREATE ROLE {user} LOGIN"))
+            .await?;
+        let config = as_user(url, &user, &prefix);
+        // It may not make tables in the schema `public`.
+        let error = migrate(&config, Part::Outbox).await.unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(
+            shown.contains("42501") && shown.contains("GRANT"),
+            "{shown}"
+        );
+        assert!(!shown.contains("secret"), "{shown}");
+        assert_eq!(error.class(), Class::Permanent);
+
+        migrate(&Config::new(url, &prefix)?, Part::Outbox).await?;
+        let error = Outbox::open(&config, Limits::DEFAULT).await.unwrap_err();
+        assert!(error.to_string().contains("42501"), "{error}");
+
+        // What the guide lists is enough, without a superuser and without the right to make tables.
+        admin
+            .batch_execute(&format!(
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON {prefix}_schema, {prefix}_events, {prefix}_states, \
+                 {prefix}_lanes TO {user}"
+            ))
+            .await?;
+        let config = config.tables(Tables::Expect);
+        let outbox = Outbox::open(&config, Limits::DEFAULT).await?;
+        let url = url.replace("postgres@", &format!("{user}@"));
+        let mut client = kit::client(&url).await;
+        let mut tx = client.transaction().await?;
+        outbox
+            .append(&mut tx, &event("a"), Wall::from_nanos(1))
+            .await?;
+        commit(tx).await?;
+        assert_eq!(outbox.lag().await?.backlog_rows, 1);
+        drop((client, outbox));
+        admin
+            .batch_execute(&format!("DROP OWNED BY {user}; DROP ROLE {user}"))
+            .await?;
+        Ok(())
+    })
+}
+
+fn a_missing_table_says_to_migrate(url: &str) -> Result<(), Failed> {
+    run(async {
+        let config = kit::config(url);
+        let expecting = config.clone().tables(Tables::Expect);
+        let error = Outbox::open(&expecting, Limits::DEFAULT).await.unwrap_err();
+        assert!(
+            matches!(error, OpenError::Outdated { found: 0, .. }),
+            "{error}"
+        );
+        assert!(error.to_string().contains("`migrate`"), "{error}");
+
+        let outbox = Outbox::open(&config, Limits::DEFAULT).await?;
+        let client = kit::client(url).await;
+        client
+            .batch_execute(&config.sql("DROP TABLE {schema}.{prefix}_states"))
+            .await?;
+        let error = outbox.lag().await.unwrap_err();
+        let shown = error.to_string();
+        assert!(
+            shown.contains("42P01") && shown.contains("`migrate`"),
+            "{shown}"
+        );
+        assert_eq!(
+            (error.class(), error.effect()),
+            (Class::Permanent, Effect::NotDone)
+        );
+        Ok(())
+    })
+}
+
+fn a_newer_schema_is_refused(url: &str) -> Result<(), Failed> {
+    run(async {
+        let config = kit::config(url);
+        migrate(&config, Part::Outbox).await?;
+        let client = kit::client(url).await;
+        client
+            .batch_execute(&config.sql("UPDATE {schema}.{prefix}_schema SET version = 99"))
+            .await?;
+        for tables in [Tables::Make, Tables::Expect] {
+            let config = config.clone().tables(tables);
+            let error = Outbox::open(&config, Limits::DEFAULT).await.unwrap_err();
+            assert!(
+                matches!(error, OpenError::NewerSchema { found: 99, .. }),
+                "{error}"
+            );
+            assert_eq!(error.class(), Class::Permanent);
+            assert!(error.to_string().contains("update the crate"), "{error}");
+        }
+        Ok(())
+    })
+}
+
+fn migrations_at_once_make_the_tables_once(url: &str) -> Result<(), Failed> {
+    run(async {
+        let config = kit::config(url).schema(kit::name())?;
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let config = config.clone();
+            all.spawn(async move {
+                for part in Part::ALL {
+                    migrate(&config, part).await?;
+                }
+                Ok::<_, OpenError>(())
+            });
+        }
+        for done in all.join_all().await {
+            done?;
+        }
+        let client = kit::client(url).await;
+        let text = config.sql("SELECT count(*) FROM {schema}.{prefix}_lanes");
+        let lanes: i64 = client.query_one(&text, &[]).await?.get(0);
+        assert_eq!(lanes, dpat_postgres::sql::LANES);
+        client
+            .batch_execute(&config.sql("DROP SCHEMA {schema} CASCADE"))
+            .await?;
+        Ok(())
+    })
+}
+
+fn own_migrations_make_the_same_tables(url: &str) -> Result<(), Failed> {
+    run(async {
+        let config = kit::config(url).tables(Tables::Expect);
+        let client = kit::client(url).await;
+        // Twice: the texts may run again.
+        for _ in 0..2 {
+            for step in Part::ALL.iter().flat_map(|part| part.steps()) {
+                client.batch_execute(&config.sql(step.sql)).await?;
+            }
+        }
+        let outbox = Outbox::open(&config, Limits::DEFAULT).await?;
+        assert_eq!(outbox.lag().await?.backlog_rows, 0);
+        Ok(())
+    })
+}

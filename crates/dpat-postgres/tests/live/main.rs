@@ -1,0 +1,17 @@
+//! Tests against a real server.
+
+#![allow(clippy::unwrap_used, reason = "a test fails so")]
+
+mod bad;
+mod kit;
+mod outboxes;
+
+use dpat_testkit::live::Live;
+use dpat_testkit::servers::Engine;
+
+fn main() {
+    let live = Live::of(Engine::Postgres);
+    let mut trials = bad::trials(&live);
+    trials.push(outboxes::postgres_keeps_the_laws_of_outbox(&live));
+    live.run(trials)
+}
