@@ -37,9 +37,7 @@ impl QueueStore {
         let time = &self.shared.time;
         let poll = self.shared.settings.poll;
         // A message that is due and was taken by another is not looked for without end.
-        let next = next
-            .unwrap_or(poll)
-            .clamp(Duration::from_millis(1), poll.max(Duration::from_millis(1)));
+        let next = next.unwrap_or(poll).max(Duration::from_millis(1)).min(poll);
         let mut until = time.now() + next;
         if let Some(deadline) = deadline {
             until = until.min(deadline);
