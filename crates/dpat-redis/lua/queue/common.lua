@@ -5,6 +5,9 @@ local STEP = 1000
 -- Larger than every place, and ten of it are a whole number in a double; priorities are multiples of it.
 local PLACES = 900000000000000
 
+-- Later than every time.
+local NEVER = '9007199254740991'
+
 -- Microseconds by the server's clock; asked for once.
 local server_time
 local function server_clock()
@@ -26,9 +29,13 @@ local function entry(place)
 end
 
 -- The counters as they are now; `store` writes those that have changed.
-local meta = call('HMGET', META, 'schema', 'last', 'bytes', 'dead_bytes', 'paused')
-local schema, paused = tonumber(meta[1] or '0'), meta[5] == '1'
-local counters = { last = tonumber(meta[2] or '0'), bytes = tonumber(meta[3] or '0'), dead_bytes = tonumber(meta[4] or '0') }
+local meta = call('HMGET', META, 'schema', 'last', 'bytes', 'dead_bytes', 'next', 'paused')
+local schema, paused = tonumber(meta[1] or '0'), meta[6] == '1'
+local counters = {
+  last = tonumber(meta[2] or '0'), bytes = tonumber(meta[3] or '0'), dead_bytes = tonumber(meta[4] or '0'),
+  -- Nothing comes due before this. If it is not there, look.
+  next = tonumber(meta[5] or '0'),
+}
 local changed = {}
 
 local function add(name, number)
@@ -44,6 +51,15 @@ local function store()
   end
   if #fields > 0 then
     call('HSET', META, unpack(fields))
+  end
+end
+
+-- Puts a message where it comes due at a time.
+local function schedule(timer, time, id)
+  call('ZADD', timer, time, id)
+  if time < counters.next then
+    counters.next = time
+    changed.next = true
   end
 end
 
@@ -104,7 +120,7 @@ local function arm(id, f)
     make_ready(id, f)
     return
   end
-  call('ZADD', DELAYED, f.due, id)
+  schedule(DELAYED, f.due, id)
   if call('ZRANK', DELAYED, id) == 0 then
     wakes = true
   end
@@ -201,9 +217,17 @@ local function of_receipt(id, consumer, count)
   return f
 end
 
--- Moves what has come due: ended leases, times that have passed, messages that have ended.
+local function first_time(timer)
+  return tonumber(call('ZRANGE', timer, 0, 0, 'WITHSCORES')[2] or NEVER)
+end
+
+-- Moves what has come due: ended leases, times that have passed, messages that have ended. Says how many leases and messages ended,
+-- and whether there is more.
 local function tick()
-  local lapsed, expired, moved = 0, 0, 0
+  if now < counters.next then
+    return 0, 0, 0
+  end
+  local lapsed, expired = 0, 0
   for _, id in ipairs(call('ZRANGE', LEASES, '-inf', now, 'BYSCORE', 'LIMIT', 0, STEP)) do
     local f = facts(id)
     call('ZREM', LEASES, id)
@@ -213,7 +237,7 @@ local function tick()
       expired = expired + 1
     else
       if f.expires then
-        call('ZADD', ENDS, f.expires, id)
+        schedule(ENDS, f.expires, id)
       end
       make_ready(id, f)
     end
@@ -228,21 +252,14 @@ local function tick()
     call('ZREM', DELAYED, id)
     make_ready(id, facts(id))
   end
+  counters.next = math.min(first_time(LEASES), first_time(ENDS), first_time(DELAYED))
+  changed.next = true
   local more = lapsed == STEP or #ended == STEP or #due == STEP
   return lapsed, expired, more and 1 or 0
 end
 
 -- Microseconds until a message or a lease comes due; -1: never.
 local function until_next()
-  local first = -1
-  for _, timers in ipairs({ DELAYED, LEASES }) do
-    local next = call('ZRANGE', timers, 0, 0, 'WITHSCORES')[2]
-    if next then
-      local left = math.max(0, tonumber(next) - now)
-      if first < 0 or left < first then
-        first = left
-      end
-    end
-  end
-  return first
+  local first = math.min(first_time(LEASES), first_time(DELAYED))
+  return first == tonumber(NEVER) and -1 or math.max(0, first - now)
 end

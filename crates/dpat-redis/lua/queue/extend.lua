@@ -6,7 +6,7 @@ for at = 4, #ARGV, 3 do
   local id = ARGV[at]
   local f = of_receipt(id, ARGV[at + 1], tonumber(ARGV[at + 2]))
   if f then
-    call('ZADD', LEASES, ends, id)
+    schedule(LEASES, ends, id)
     call('ZREM', READY, id)
     if f.expires then
       call('ZREM', ENDS, id)

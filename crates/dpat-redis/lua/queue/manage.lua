@@ -163,7 +163,7 @@ local function release()
       if call('ZREM', LEASES, id) == 1 then
         released = released + 1
         if f.expires then
-          call('ZADD', ENDS, f.expires, id)
+          schedule(ENDS, f.expires, id)
         end
         make_ready(id, f)
       end

@@ -1,7 +1,7 @@
 -- What all scripts of a queue share. Times are microseconds since 1970, by the caller's clock or, if it passed none, by the
 -- server's. A message is named by its id; its place is its entry in the stream, and a replayed one has a new place.
 --
--- META     hash    schema, last (number drawn), bytes, dead_bytes, paused
+-- META     hash    schema, last (number drawn), bytes, dead_bytes, next (nothing comes due before it), paused
 -- LOG      stream  one entry a message, `PLACE-0`, in the order of sending; the group `dpat` has what is out
 -- FACTS    hash    id -> what scripts need to know of it
 -- BODIES   hash    id -> headers and payload

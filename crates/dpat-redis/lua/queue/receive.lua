@@ -28,7 +28,7 @@ while taken < max do
       count = count + 1
       call('XCLAIM', LOG, GROUP, ARGV[5], 0, entry(f.place), 'RETRYCOUNT', count, 'FORCE', 'JUSTID')
       call('ZREM', READY, id)
-      call('ZADD', LEASES, ends, id)
+      schedule(LEASES, ends, id)
       if f.expires then
         call('ZREM', ENDS, id)
       end

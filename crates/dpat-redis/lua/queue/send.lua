@@ -72,7 +72,7 @@ for at = 7, #ARGV, 7 do
       keep(id, f)
       call('HSET', BODIES, id, ARGV[at + 6])
       if f.expires then
-        call('ZADD', ENDS, f.expires, id)
+        schedule(ENDS, f.expires, id)
       end
       if dedup ~= '' then
         call('HSET', DEDUPS, dedup, id)

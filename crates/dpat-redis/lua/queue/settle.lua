@@ -13,7 +13,7 @@ local function retry(id, f, count, delay, reason)
   end
   keep(id, f)
   if f.expires then
-    call('ZADD', ENDS, f.expires, id)
+    schedule(ENDS, f.expires, id)
   end
   arm(id, f)
 end
