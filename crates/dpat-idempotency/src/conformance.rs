@@ -77,6 +77,11 @@ pub trait Harness {
     /// Closes a store and opens it again, as a restarted process would.
     fn reopen(&self, store: Self::Store) -> Self::Store;
 
+    /// Returns the largest row that the laws may put, in bytes; a mebibyte unless the store takes less.
+    fn row_bytes_max(&self) -> usize {
+        1 << 20
+    }
+
     /// Runs a future to its end. A store that needs a runtime runs it there.
     ///
     /// # Panics

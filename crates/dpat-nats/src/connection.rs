@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, HeaderMap, PublishError, PublishErrorKind, Subscriber,
+    Client, ConnectErrorKind, ConnectOptions, HeaderMap, Message, PublishError, PublishErrorKind,
+    Subscriber,
 };
 use bytes::Bytes;
 use dpat_core::{Backoff, Entropy as _, SystemEntropy};
@@ -131,6 +132,10 @@ impl Connection {
 
     pub(crate) fn signals(&self) -> &Arc<Signals> {
         &self.inner.signals
+    }
+
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.inner.request_timeout
     }
 
     /// When a call that begins now ends.
@@ -257,6 +262,35 @@ impl Connection {
         match timeout_at(deadline, subscribe).await {
             Ok(subscribed) => subscribed.map_err(|_| EngineError::Closed),
             Err(_) => Err(EngineError::Congested {
+                within: self.inner.request_timeout,
+            }),
+        }
+    }
+
+    /// Sends a request and waits for its answer until the deadline.
+    pub(crate) async fn request(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Message, EngineError> {
+        let number = self.ready(deadline).await?;
+        let mut place = self.place(1);
+        let mut refusals = self.inner.signals.refusals();
+        let reply = place.subject.clone();
+        self.publish(subject, Some(&reply), headers, payload, deadline)
+            .await?;
+        tokio::select! {
+            biased;
+            answer = place.next() => answer.ok_or(EngineError::Lost),
+            _ = refused(&mut refusals, |one| one.access == Access::Publish && one.subject == subject) => {
+                let (access, subject) = (Access::Publish, subject.to_owned());
+                Err(EngineError::Denied { access, subject })
+            }
+            () = self.lost(number) => Err(EngineError::Lost),
+            () = sleep_until(deadline) => Err(EngineError::Timeout {
+                subject: subject.to_owned(),
                 within: self.inner.request_timeout,
             }),
         }

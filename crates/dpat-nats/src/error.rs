@@ -125,6 +125,12 @@ pub enum EngineError {
         /// The time that was allowed.
         within: Duration,
     },
+    /// Nobody answers there: what does was removed, or its cluster has no leader now. Nothing was done.
+    #[error("nobody answers at `{subject}`; is the stream still there, and does it have a leader?")]
+    NoResponders {
+        /// What was asked.
+        subject: String,
+    },
     /// The account lacks a permission.
     #[error("permissions: the account may not {} to `{subject}`; allow it in the server's configuration", access.name())]
     Denied {
@@ -209,7 +215,9 @@ pub enum EngineError {
 impl Classify for EngineError {
     fn class(&self) -> Class {
         match self {
-            Self::Closed | Self::NotConnected { .. } => Class::Unavailable,
+            Self::Closed | Self::NotConnected { .. } | Self::NoResponders { .. } => {
+                Class::Unavailable
+            }
             Self::Lost => Class::Transient,
             Self::Timeout { .. } => Class::Timeout,
             Self::Congested { .. } => Class::Overloaded,

@@ -7,6 +7,11 @@ mod kit;
 #[path = "live/pubsub.rs"]
 mod pubsub;
 
+#[path = "live/queue.rs"]
+mod queue;
+#[path = "live/responses.rs"]
+mod responses;
+
 use dpat_testkit::live::Live;
 use dpat_testkit::servers::Engine;
 
@@ -15,5 +20,7 @@ fn main() {
     let mut trials = Vec::new();
     trials.extend(connection::trials(&live));
     trials.extend(pubsub::trials(&live));
+    trials.extend(queue::trials(&live));
+    trials.extend(responses::trials(&live));
     live.run(trials)
 }

@@ -115,10 +115,33 @@ impl Setup {
     }
 }
 
+/// Whose clock the queue under test goes by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// That of [`Harness::advance`], to the nanosecond.
+    #[default]
+    Exact,
+    /// A server's own, which goes on by itself: of random runs there are fewer, and they let pass no time, or two leases.
+    Real,
+}
+
 /// What the laws need of the queue under test.
 pub trait Harness {
     /// A queue, and what belongs to it.
     type World;
+
+    /// Returns whose clock it goes by.
+    fn pace(&self) -> Pace {
+        Pace::Exact
+    }
+
+    /// Returns how queues are set up, unless a law wants it otherwise: [`Setup::DEFAULT`].
+    ///
+    /// Where time is real, leases are long against what a busy machine adds to a call, and the window of deduplication is
+    /// between three and four leases.
+    fn setup(&self) -> Setup {
+        Setup::DEFAULT
+    }
 
     /// Makes an empty queue that shares nothing with earlier ones.
     fn open(&self, setup: &Setup) -> Self::World;

@@ -12,7 +12,7 @@ use dpat_core::{Entropy as _, Sleep as _, SystemEntropy, TokioTime};
 use dpat_nats::{Config, Connection};
 use dpat_testkit::servers::{Engine, Installed};
 use libtest_mimic::Failed;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 /// The longest that anything may take. A machine may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,6 +35,15 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         let ended = tokio::time::timeout(PATIENCE, future).await;
         ended.expect("it ends within its deadline")
     })
+}
+
+/// Lets time pass, wherever it is called.
+pub(crate) fn pass(time: Duration) {
+    let pass = async move { TokioTime.sleep(time).await };
+    match Handle::try_current() {
+        Ok(handle) => tokio::task::block_in_place(|| handle.block_on(pass)),
+        Err(_) => RUNTIME.block_on(pass),
+    }
 }
 
 /// A name that no other test has, on no other run.

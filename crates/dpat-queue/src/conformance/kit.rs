@@ -19,7 +19,7 @@ pub(super) struct Kit<'h, H: Harness> {
 
 impl<'h, H: Harness> Kit<'h, H> {
     pub(super) fn new(harness: &'h H) -> Self {
-        Self::with(harness, Setup::DEFAULT)
+        Self::with(harness, harness.setup())
     }
 
     pub(super) fn with(harness: &'h H, setup: Setup) -> Self {

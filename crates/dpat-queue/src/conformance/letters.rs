@@ -15,7 +15,7 @@ pub fn a_rejected_message_is_kept_with_its_reason<H: Harness>(
 ) -> Result<(), Violation> {
     let setup = Setup {
         dead_max: 2,
-        ..Setup::DEFAULT
+        ..harness.setup()
     };
     let kit = Kit::with(harness, setup);
     let ids = kit.send_all(&["a", "b", "c"])?;
@@ -97,11 +97,13 @@ pub fn a_dead_letter_is_replayed_or_discarded<H: Harness>(harness: &H) -> Result
         (2, 1),
         "its count, and its attempt"
     );
-    let stale = kit.done(a);
-    ensure!(
-        matches!(stale, Err(SettleError::Stale)),
-        "the receipt from before: {stale:?}"
-    );
+    if kit.has(Capability::FencedSettle) {
+        let stale = kit.done(a);
+        ensure!(
+            matches!(stale, Err(SettleError::Stale)),
+            "the receipt from before: {stale:?}"
+        );
+    }
     kit.done(&again)?;
     ensure_eq!(
         kit.run(kit.queue().dead_letters(None, 10))?.len(),

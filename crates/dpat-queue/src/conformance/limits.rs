@@ -61,7 +61,7 @@ pub fn a_message_outside_of_its_limits_is_refused<H: Harness>(
 pub fn a_full_queue_refuses_and_nothing_is_done<H: Harness>(harness: &H) -> Result<(), Violation> {
     let setup = Setup {
         messages_max: 3,
-        ..Setup::DEFAULT
+        ..harness.setup()
     };
     let kit = Kit::with(harness, setup);
     kit.send_all(&["1", "2"])?;

@@ -1,0 +1,120 @@
+//! A queue on JetStream.
+
+use std::future::Future;
+use std::time::Duration;
+
+use dpat_nats::dpat_queue::Queue;
+use dpat_nats::dpat_queue::conformance::{Harness, Pace, Setup, declared, laws};
+use dpat_nats::{Connection, QueueSettings, StreamQueue};
+use dpat_testkit::live::{Law, Live};
+use libtest_mimic::Trial;
+
+use super::kit::{block_on, connect, name, pass};
+
+const LEASE: Duration = Duration::from_secs(2);
+
+struct Queues {
+    url: String,
+}
+
+struct World {
+    connection: Connection,
+    store: StreamQueue,
+    queue: Queue,
+    name: String,
+    /// Another world goes on with its streams.
+    is_left: bool,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !self.is_left {
+            // The server goes as well, after all tests.
+            drop(block_on(self.store.delete()));
+        }
+    }
+}
+
+impl Queues {
+    fn of_env() -> Self {
+        let url = std::env::var("DPAT_NATS_URL").unwrap_or_default();
+        Self { url }
+    }
+
+    fn world(&self, name: String, setup: &Setup) -> World {
+        let connection = connect(&self.url).expect("a server that is there");
+        let settings = QueueSettings::new(&name)
+            .expect("a name")
+            // Servers set the bytes aside when a stream is made.
+            .bytes_max(16 << 20)
+            .dead_bytes_max(4 << 20)
+            .visibility(setup.visibility)
+            .dedup_window(setup.dedup_window)
+            .messages_max(setup.messages_max)
+            .dead_max(setup.dead_max);
+        let store = block_on(StreamQueue::open(&connection, settings)).expect("a queue");
+        World {
+            connection,
+            queue: store.queue(),
+            store,
+            name,
+            is_left: false,
+        }
+    }
+}
+
+impl Harness for Queues {
+    type World = World;
+
+    fn pace(&self) -> Pace {
+        Pace::Real
+    }
+
+    fn setup(&self) -> Setup {
+        let mut setup = Setup::DEFAULT;
+        (setup.visibility, setup.dedup_window) = (LEASE, 7 * LEASE / 2);
+        setup
+    }
+
+    fn open(&self, setup: &Setup) -> World {
+        self.world(name("queue"), setup)
+    }
+
+    fn queue<'w>(&self, world: &'w World) -> &'w Queue {
+        &world.queue
+    }
+
+    fn reopen(&self, mut world: World, setup: &Setup) -> World {
+        block_on(world.connection.close());
+        world.is_left = true;
+        self.world(world.name.clone(), setup)
+    }
+
+    fn advance(&self, _: &World, by: Duration) {
+        pass(by);
+    }
+
+    fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        block_on(future)
+    }
+}
+
+fn suite() -> Vec<Law> {
+    let harness = Queues::of_env();
+    if connect(&harness.url).is_err() {
+        return Vec::new();
+    }
+    let offered = harness.open(&harness.setup()).queue.capabilities();
+    Law::all(laws(), Queues::of_env, |name| {
+        let told = declared(name, &offered);
+        (told.offered, told.note)
+    })
+}
+
+fn nats_keeps_the_laws_of_queue(live: &Live) -> Trial {
+    live.laws("queue", suite())
+}
+
+pub(crate) fn trials(live: &Live) -> Vec<Trial> {
+    vec![nats_keeps_the_laws_of_queue(live)]
+}
