@@ -79,8 +79,10 @@ fn a_cut_before_the_answer_is_an_unknown_outcome(url: &str) -> Result<(), Failed
     let cut = open(&through, LONG)?.queue();
     let direct = open(&Config::new(url, name)?, LONG)?.queue();
     run(async {
-        // Connected: what is cut is an answer.
-        cut.stats().await?;
+        // Connected, and the server knows the scripts: what is cut is an answer to what was done.
+        direct.send(Message::new("first")).await?;
+        let first = cut.receive().await?;
+        cut.settle(first.receipt, Outcome::Done).await?;
         proxy.cut_answers(true);
         let sent = cut.send(Message::new("once").dedup("d")).await.unwrap_err();
         assert_eq!(

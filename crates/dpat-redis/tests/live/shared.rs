@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use dpat_core::{ManualTime, TokioTime};
 use dpat_queue::{Message, Outcome, SettleError};
-use dpat_redis::{Config, QueueClock, QueueSettings, QueueStore};
+use dpat_redis::{QueueClock, QueueSettings, QueueStore};
 use dpat_testkit::live::Live;
+use dpat_testkit::servers::Server;
 use libtest_mimic::{Failed, Trial};
 
 use crate::kit::{self, Admin, run};
@@ -26,7 +27,7 @@ pub(crate) fn trials(live: &Live) -> Vec<Trial> {
             "a_waiting_receive_is_woken_by_another_process",
             a_waiting_receive_is_woken_by_another_process,
         ),
-        live.trial(
+        live.faults(
             "forgotten_scripts_are_sent_again",
             forgotten_scripts_are_sent_again,
         ),
@@ -99,9 +100,10 @@ fn a_waiting_receive_is_woken_by_another_process(url: &str) -> Result<(), Failed
     })
 }
 
-fn forgotten_scripts_are_sent_again(url: &str) -> Result<(), Failed> {
-    let config: Config = kit::config(url);
-    let admin = Admin::new(url);
+/// On a server of its own: others count on what theirs knows.
+fn forgotten_scripts_are_sent_again(server: Server) -> Result<(), Failed> {
+    let config = kit::config(&server.url());
+    let admin = Admin::new(&server.url());
     let queue = run(QueueStore::open(&config, QueueSettings::DEFAULT, TokioTime))?.queue();
     for step in 0..3 {
         admin.run(&["SCRIPT", "FLUSH"]);
