@@ -75,6 +75,15 @@ impl Law {
     }
 }
 
+impl Law {
+    /// Gives a law a note, and a name of its own by it: the same law, tried in another way.
+    #[must_use]
+    pub fn noted(mut self, note: &str) -> Self {
+        self.name = format!("{} {note}", self.name);
+        self
+    }
+}
+
 /// What a law found.
 struct Found {
     name: String,

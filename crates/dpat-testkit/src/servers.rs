@@ -21,12 +21,14 @@ use rustix::process::{Pid, Signal, kill_process_group};
 pub use find::{Absent, Installed};
 use process::{gone, runs};
 
-use crate::wait::until;
+use crate::wait::{pause, until};
 
 /// How long a server may take until it answers. A cold one on a busy machine takes seconds.
 pub const READY_MAX: Duration = Duration::from_secs(60);
 /// How long a server may take to stop before it is killed.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
+/// How often a restart is tried while processes of an earlier life are still ending.
+const RESTARTS_MAX: usize = 200;
 /// How often a start is tried: the port that was free may be taken by then.
 const TRIES: usize = 3;
 
@@ -236,19 +238,29 @@ impl Server {
         if self.child.is_some() {
             return Ok(());
         }
-        let mut child = launch::spawn(&self.installed, &self.folder.0, self.port)?;
         let (engine, port) = (self.engine(), self.port);
-        let is_ready = until(READY_MAX, || {
-            if !matches!(child.try_wait(), Ok(None)) {
-                return Some(false);
+        let mut tries = 1;
+        loop {
+            let mut child = launch::spawn(&self.installed, &self.folder.0, port)?;
+            let is_ready = until(READY_MAX, || {
+                if !matches!(child.try_wait(), Ok(None)) {
+                    return Some(false);
+                }
+                ready::answers(engine, port, &self.folder.0).then_some(true)
+            });
+            self.child = Some(child);
+            if is_ready == Some(true) {
+                return Ok(());
             }
-            ready::answers(engine, port, &self.folder.0).then_some(true)
-        });
-        self.child = Some(child);
-        if is_ready == Some(true) {
-            return Ok(());
+            self.kill();
+            let log = launch::last_lines(&self.folder.0);
+            // What a killed PostgreSQL has left running ends by itself, shortly.
+            if !log.contains("pre-existing shared memory block") || tries == RESTARTS_MAX {
+                break;
+            }
+            tries += 1;
+            pause(Duration::from_millis(20));
         }
-        self.kill();
         let log = launch::last_lines(&self.folder.0);
         Err(ServerError::NotReady { engine, log })
     }
