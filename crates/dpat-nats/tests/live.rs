@@ -2,6 +2,12 @@
 
 #[path = "live/connection.rs"]
 mod connection;
+#[path = "live/faults.rs"]
+mod faults;
+#[path = "live/histories.rs"]
+mod histories;
+#[path = "live/kills.rs"]
+mod kills;
 #[path = "live/kit.rs"]
 mod kit;
 #[path = "live/pubsub.rs"]
@@ -22,5 +28,8 @@ fn main() {
     trials.extend(pubsub::trials(&live));
     trials.extend(queue::trials(&live));
     trials.extend(responses::trials(&live));
+    trials.extend(faults::trials(&live));
+    trials.extend(histories::trials(&live));
+    trials.extend(kills::trials(&live));
     live.run(trials)
 }

@@ -91,3 +91,47 @@ fn settings_are_bounded() {
         assert!(error.to_string().starts_with(expected), "{error}");
     }
 }
+
+#[test]
+fn settings_of_queues_and_stores_are_bounded() {
+    use dpat_nats::{QueueSettings, StoreSettings};
+
+    let queue = || QueueSettings::new("orders").unwrap();
+    assert_eq!(queue().check(), Ok(()));
+    let refused = [
+        (
+            queue().messages_max(0),
+            "messages_max: 0 is not between 1 and",
+        ),
+        (queue().bytes_max(1), "bytes_max: 1 is not between 1024 and"),
+        (queue().message_bytes_max(0), "message_bytes_max: "),
+        (
+            queue().visibility(Duration::ZERO),
+            "visibility, ms: 0 is not between 100 and",
+        ),
+        (queue().dedup_window(Duration::MAX), "dedup_window, ms: "),
+        (queue().dead_max(0), "dead_max: "),
+        (queue().dead_bytes_max(0), "dead_bytes_max: "),
+        (queue().out_max(0), "out_max: "),
+        (queue().waiters_max(0), "waiters_max: "),
+        (queue().deliveries_max(0), "deliveries_max: "),
+        (queue().replicas(6), "replicas: 6 is not between 1 and 5"),
+    ];
+    for (settings, expected) in refused {
+        let error = settings.check().unwrap_err();
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+    let store = || StoreSettings::new("responses").unwrap();
+    assert_eq!(store().check(), Ok(()));
+    for (settings, expected) in [
+        (store().rows_max(0), "rows_max: "),
+        (store().bytes_max(0), "bytes_max: "),
+        (store().replicas(0), "replicas: "),
+    ] {
+        let error = settings.check().unwrap_err();
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+    for name in ["", "a.b", "a b", "ä"] {
+        assert!(QueueSettings::new(name).is_err() && StoreSettings::new(name).is_err());
+    }
+}

@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 
 use super::kit::{block_on, connect, name, pass};
 
-const LEASE: Duration = Duration::from_secs(2);
+const LEASE: Duration = Duration::from_millis(1_500);
 
 struct Queues {
     url: String,

@@ -90,7 +90,7 @@ fn postgres(installed: &Installed, folder: &Path, port: u16) -> Command {
 /// From 2.11 on a setting syncs each message; before there is none, and an acknowledgement means the page cache.
 fn nats(installed: &Installed, folder: &Path, port: u16) -> Result<Command, ServerError> {
     let sync = match installed.major_minor() >= (2, 11) {
-        true => "sync_interval: always",
+        true => ", sync_interval: always",
         false => "",
     };
     let store = folder.join("jetstream");
@@ -98,7 +98,7 @@ fn nats(installed: &Installed, folder: &Path, port: u16) -> Result<Command, Serv
     // What it listens on for its state is told in a file: the port is the system's choice.
     let settings = format!(
         "host: 127.0.0.1\nport: {port}\nhttp: \"127.0.0.1:-1\"\nports_file_dir: {folder:?}\n\
-         jetstream {{ store_dir: {store:?} {sync} }}\n",
+         jetstream {{ store_dir: {store:?}{sync} }}\n",
         folder = folder.to_string_lossy(),
     );
     let path = folder.join("nats.conf");
