@@ -33,6 +33,10 @@ pub(crate) fn trials(live: &Live) -> Vec<Trial> {
             every_call_on_a_stalled_connection_ends,
         ),
         live.trial(
+            "while_no_connection_comes_about_tries_are_fewer_than_calls",
+            while_no_connection_comes_about_tries_are_fewer_than_calls,
+        ),
+        live.trial(
             "a_future_that_is_dropped_leaves_the_connection_usable",
             a_future_that_is_dropped_leaves_the_connection_usable,
         ),
@@ -174,6 +178,41 @@ fn every_call_on_a_stalled_connection_ends(url: &str) -> Result<(), Failed> {
         proxy.stall(false);
         until_it_works(&queue).await;
         queue.settle(delivery.receipt, Outcome::Done).await?;
+        Ok(())
+    })
+}
+
+fn while_no_connection_comes_about_tries_are_fewer_than_calls(url: &str) -> Result<(), Failed> {
+    const CALLS: u64 = 12;
+    let proxy = Proxy::start(address(url)?)?;
+    let config = Config::new(&format!("redis://{}/", proxy.address()), kit::name())?;
+    // Less than most of the times between tries, which grow to two seconds.
+    let config = config.timeout(Duration::from_millis(300))?;
+    run(async {
+        let mut opened = QueueStore::open(&config, QueueSettings::DEFAULT, TokioTime).await;
+        for _ in 0..100 {
+            // On a busy machine this may take longer.
+            if opened.is_ok() {
+                break;
+            }
+            opened = QueueStore::open(&config, QueueSettings::DEFAULT, TokioTime).await;
+        }
+        let queue = opened?.queue();
+        proxy.refuse(true);
+        proxy.cut();
+        let before = proxy.accepted();
+        for _ in 0..CALLS {
+            // Of the first one nobody knows: its connection may break under it. The others wait for the next try, or make it.
+            let failed = within(queue.send(Message::new("m"))).await.unwrap_err();
+            assert!(failed.class().is_retryable(), "{failed}");
+        }
+        let tries = proxy.accepted() - before;
+        assert!(
+            tries > 0 && tries < CALLS,
+            "{tries} tries for {CALLS} calls"
+        );
+        proxy.refuse(false);
+        until_it_works(&queue).await;
         Ok(())
     })
 }
