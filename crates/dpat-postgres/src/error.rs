@@ -71,6 +71,52 @@ impl EngineError {
         }
     }
 
+    /// [`of`](Self::of) for an error of sqlx.
+    #[cfg(feature = "sqlx")]
+    #[must_use]
+    pub fn of_sqlx(error: sqlx::Error) -> Self {
+        Self::sqlx_with_effect(error, Effect::NotDone)
+    }
+
+    /// The error of a commit by sqlx: only what the server refused is surely not done.
+    #[cfg(feature = "sqlx")]
+    pub(crate) fn committing_sqlx(error: sqlx::Error) -> Self {
+        let refusal = error.as_database_error();
+        let code = refusal.and_then(|refusal| refusal.code());
+        let effect = commit_effect(code.as_deref());
+        Self::sqlx_with_effect(error, effect)
+    }
+
+    #[cfg(feature = "sqlx")]
+    fn sqlx_with_effect(error: sqlx::Error, effect: Effect) -> Self {
+        let (class, code, what) = match error.as_database_error() {
+            Some(refusal) => {
+                let code = refusal.code().unwrap_or_default();
+                let (class, advice) = meaning(&code);
+                let what = match advice {
+                    None => format!("{} ({code})", refusal.message()),
+                    Some(advice) => format!("{} ({code}): {advice}", refusal.message()),
+                };
+                (class, Some(code.as_ref().into()), what)
+            }
+            None => {
+                let class = match &error {
+                    sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => Class::Corrupt,
+                    sqlx::Error::PoolTimedOut => Class::Overloaded,
+                    _ => Class::Unavailable,
+                };
+                (class, None, error.to_string())
+            }
+        };
+        Self {
+            class,
+            effect,
+            code,
+            what: what.into(),
+            source: Some(Box::new(error)),
+        }
+    }
+
     /// The error of a connection that was not made.
     pub(crate) fn connecting(address: &str, error: tokio_postgres::Error) -> Self {
         let mut failed = Self::of(error);

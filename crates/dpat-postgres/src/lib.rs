@@ -14,6 +14,8 @@ mod error;
 mod listener;
 mod schema;
 pub mod sql;
+#[cfg(feature = "sqlx")]
+mod sqlx_client;
 mod sync;
 mod tls;
 mod tx;
@@ -33,5 +35,9 @@ pub use error::{EngineError, OpenError};
 #[cfg(feature = "outbox")]
 pub use outbox::{LAG_ROWS_MAX, Outbox};
 pub use schema::migrate;
+#[cfg(feature = "sqlx")]
+pub use sqlx;
+#[cfg(feature = "sqlx")]
+pub use sqlx_client::commit_sqlx;
 pub use tokio_postgres;
 pub use tx::Transaction;

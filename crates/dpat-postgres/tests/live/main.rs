@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails so")]
 
 mod bad;
+mod faults;
 mod kit;
 mod outboxes;
 
@@ -13,5 +14,6 @@ fn main() {
     let live = Live::of(Engine::Postgres);
     let mut trials = bad::trials(&live);
     trials.push(outboxes::postgres_keeps_the_laws_of_outbox(&live));
+    trials.extend(faults::trials(&live));
     live.run(trials)
 }

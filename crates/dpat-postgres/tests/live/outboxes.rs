@@ -6,7 +6,8 @@ use dpat_outbox::{
     AppendError, Appended, Batch, Claim, Event, Lag, Limits, Parked, Position, Repair, Repaired,
     Replay, Replayed, Settled, Settlement, Store, StoreError, Ticket,
 };
-use dpat_postgres::{Config, Outbox, commit};
+use dpat_postgres::sqlx::{Connection as _, PgConnection};
+use dpat_postgres::{Config, Outbox, commit, commit_sqlx};
 use dpat_testkit::live::{Law, Live};
 use libtest_mimic::Trial;
 
@@ -139,7 +140,58 @@ impl Harness for OnServer {
     }
 }
 
+/// As [`OnServer`]; the transactions are those of sqlx.
+struct OnSqlx;
+
+impl Harness for OnSqlx {
+    type Outbox = World;
+
+    fn fresh(&self, limits: Limits) -> World {
+        OnServer.fresh(limits)
+    }
+
+    fn reopen(&self, outbox: World) -> World {
+        OnServer.reopen(outbox)
+    }
+
+    fn in_tx(
+        &self,
+        outbox: &World,
+        now: Wall,
+        events: &[Event],
+        end: End,
+    ) -> Result<Vec<Appended>, AppendError> {
+        kit::run(async {
+            let mut connection = PgConnection::connect(&kit::url()).await.unwrap();
+            let mut tx = connection.begin().await.unwrap();
+            let mut appended = Vec::new();
+            for event in events {
+                appended.push(outbox.outbox.append(&mut tx, event, now).await?);
+            }
+            match end {
+                End::Commit => commit_sqlx(tx).await.unwrap(),
+                End::Rollback => tx.rollback().await.unwrap(),
+                End::Crash => {
+                    drop(tx);
+                    drop(connection);
+                }
+            }
+            Ok(appended)
+        })
+    }
+
+    fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        kit::run(future)
+    }
+}
+
 pub(crate) fn postgres_keeps_the_laws_of_outbox(live: &Live) -> Trial {
     let laws = dpat_outbox::conformance::outbox_laws::<OnServer>();
-    live.laws("outbox", Law::plain(laws, || OnServer))
+    let mut laws = Law::plain(laws, || OnServer);
+    let sqlx = Law::plain(dpat_outbox::conformance::outbox_laws(), || OnSqlx);
+    laws.extend(
+        sqlx.into_iter()
+            .map(|law| law.noted("in a transaction of sqlx")),
+    );
+    live.laws("outbox", laws)
 }
