@@ -152,6 +152,18 @@ impl Session {
         self.in_time(self.client.batch_execute(text)).await
     }
 
+    /// Runs a statement that commits by itself.
+    pub(crate) async fn change(
+        &mut self,
+        text: &str,
+        params: &[Value<'_>],
+    ) -> Result<Vec<Row>, EngineError> {
+        match timeout_at(self.by, tx::on_client(&self.client, text, params)).await {
+            Ok(done) => done.map_err(EngineError::changing),
+            Err(_) => Err(self.late(Effect::Unknown)),
+        }
+    }
+
     async fn in_time<R>(
         &self,
         work: impl Future<Output = Result<R, tokio_postgres::Error>>,

@@ -130,6 +130,15 @@ impl EngineError {
         Self::with_effect(error, commit_effect(code.as_deref()))
     }
 
+    /// The error of a statement that commits by itself.
+    pub(crate) fn changing(error: tokio_postgres::Error) -> Self {
+        match error.code().map(|code| code.code()) {
+            // Ended before its end.
+            Some("57014") => Self::of(error),
+            _ => Self::committing(error),
+        }
+    }
+
     pub(crate) fn timeout(address: &str, timeout: Duration, effect: Effect) -> Self {
         let what = format!("{address}: no answer within `timeout` {timeout:?}");
         Self::new(Class::Timeout, effect, what)
@@ -144,6 +153,13 @@ impl EngineError {
         let what = format!(
             "{address}: all {connections} connections were in use until the deadline: raise `connections`, or ask less at once"
         );
+        Self::new(Class::Overloaded, Effect::NotDone, what)
+    }
+
+    /// No room.
+    #[cfg(feature = "idempotency")]
+    pub(crate) fn full(field: &str, limit: u64) -> Self {
+        let what = format!("{field}: the limit of {limit} is reached");
         Self::new(Class::Overloaded, Effect::NotDone, what)
     }
 
@@ -185,13 +201,10 @@ impl EngineError {
 /// What a commit did that failed: a refusal that rolls back is one; after anything else nobody knows.
 fn commit_effect(code: Option<&str>) -> Effect {
     match code.and_then(|code| code.get(..2)) {
-        // A constraint that was checked at the end; a transaction that failed before; others were first.
-        Some("23" | "25" | "40") => match code {
-            // The server does not know either.
-            Some("40003") => Effect::Unknown,
-            _ => Effect::NotDone,
-        },
-        _ => Effect::Unknown,
+        // The connection, the operator, the machine, a bug: it may have been after the commit.
+        None | Some("08" | "57" | "58" | "F0" | "XX") => Effect::Unknown,
+        Some(_) if code == Some("40003") => Effect::Unknown,
+        Some(_) => Effect::NotDone,
     }
 }
 
@@ -296,6 +309,13 @@ impl From<EngineError> for dpat_outbox::StoreError {
 impl From<EngineError> for dpat_outbox::AppendError {
     fn from(error: EngineError) -> Self {
         Self::Store(error.into())
+    }
+}
+
+#[cfg(feature = "idempotency")]
+impl From<EngineError> for dpat_idempotency::StoreError {
+    fn from(error: EngineError) -> Self {
+        Self::new(error.class, error.effect, error.what.clone()).with_source(error)
     }
 }
 
@@ -415,6 +435,7 @@ mod tests {
         for (code, expected) in [
             ("40001", Effect::NotDone),
             ("23503", Effect::NotDone),
+            ("42P01", Effect::NotDone),
             ("40003", Effect::Unknown),
             ("57P01", Effect::Unknown),
             ("08006", Effect::Unknown),

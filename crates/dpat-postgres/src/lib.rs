@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(feature = "outbox"),
+    not(any(feature = "idempotency", feature = "outbox")),
     allow(
         dead_code,
         reason = "without a port nothing uses the ground that all of them stand on"
@@ -11,6 +11,9 @@
 mod config;
 mod connection;
 mod error;
+#[cfg(any(feature = "idempotency", feature = "outbox"))]
+mod gauge;
+#[cfg(feature = "outbox")]
 mod listener;
 mod schema;
 pub mod sql;
@@ -20,20 +23,30 @@ mod sync;
 mod tls;
 mod tx;
 
+#[cfg(feature = "idempotency")]
+mod inbox;
 #[cfg(feature = "outbox")]
 mod outbox;
+#[cfg(feature = "idempotency")]
+mod responses;
 
 pub use config::{
     CONNECT_TIMEOUT, CONNECTIONS, CONNECTIONS_MAX, Config, ConfigError, PREFIX_BYTES_MAX,
     SCHEMA_BYTES_MAX, TIMEOUT, TIMEOUT_MAX, Tables,
 };
+#[cfg(feature = "idempotency")]
+pub use dpat_idempotency;
 #[cfg(feature = "outbox")]
 pub use dpat_outbox;
 #[cfg(feature = "tokio-postgres")]
 pub use error::commit;
 pub use error::{EngineError, OpenError};
+#[cfg(feature = "idempotency")]
+pub use inbox::{Accepting, Arrived, Inbox, MARKERS_MAX};
 #[cfg(feature = "outbox")]
 pub use outbox::{LAG_ROWS_MAX, Outbox};
+#[cfg(feature = "idempotency")]
+pub use responses::{ResponseLimits, ResponseStore};
 pub use schema::migrate;
 #[cfg(feature = "sqlx")]
 pub use sqlx;

@@ -1,7 +1,6 @@
 //! An outbox in a PostgreSQL database.
 
 mod claims;
-mod gauge;
 mod row;
 mod statements;
 mod store;
@@ -16,12 +15,12 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::connection::Pool;
 use crate::error::{EngineError, OpenError};
+use crate::gauge::{Gauge, Room};
 use crate::listener::Listener;
 use crate::schema;
 use crate::sql::{Part, nanos, number, unsigned};
 use crate::sync::Mutex;
 use crate::tx::{Row, Transaction, Value};
-use gauge::Gauge;
 use statements::Statements;
 pub use store::LAG_ROWS_MAX;
 
@@ -100,8 +99,9 @@ impl Outbox {
     ///
     /// After an error of the database its transaction can only be rolled back: PostgreSQL refuses what follows.
     ///
-    /// The limits are checked by a count that is at most one second old, and made anew before an eighth of the room that it
-    /// found is filled. What other processes append within that time comes on top of the limits.
+    /// The limits are checked by a count that is at most one second old, or fifty times as old as it took, and is made anew
+    /// before an eighth of the room that it found is filled. What other processes append within that time comes on top of
+    /// the limits.
     ///
     /// # Errors
     /// [`AppendError`].
@@ -137,7 +137,7 @@ impl Outbox {
         ];
         if let Some(row) = tx.rows(&statements.append, &params).await?.first_mut() {
             let position = row::position(row.int(0)?);
-            self.shared.gauge.with(|gauge| gauge.appended(bytes));
+            self.shared.gauge.with(|gauge| gauge.added(bytes));
             return Ok(Appended::New(position));
         }
         match self.known(tx, event).await? {
@@ -157,14 +157,18 @@ impl Outbox {
         bytes: u64,
     ) -> Result<Option<AppendError>, EngineError> {
         let Shared { limits, gauge, .. } = &*self.shared;
-        let now = Instant::now();
-        if gauge.with(|gauge| gauge.has_room(*limits, bytes, now)) {
+        let room = Room {
+            rows: limits.backlog_rows,
+            bytes: limits.backlog_bytes,
+        };
+        let began = Instant::now();
+        if gauge.with(|gauge| gauge.has_room(room, bytes, began)) {
             return Ok(None);
         }
         let most = [Value::Int(number(limits.backlog_rows))];
         let backlog = &self.shared.statements.backlog;
         let (rows, counted) = counts(&mut tx.rows(backlog, &most).await?)?;
-        gauge.with(|gauge| gauge.counted(rows, counted, now));
+        gauge.with(|gauge| gauge.counted(rows, counted, began, Instant::now()));
         let full = |field, limit| Some(AppendError::Full { field, limit });
         if rows >= limits.backlog_rows {
             return Ok(full("backlog_rows", limits.backlog_rows));

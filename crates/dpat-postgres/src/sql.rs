@@ -13,6 +13,10 @@ use crate::config::Config;
 pub enum Part {
     /// Those of an outbox.
     Outbox,
+    /// Those of an inbox.
+    Inbox,
+    /// Those of a response store.
+    Responses,
 }
 
 /// A step to a version.
@@ -26,13 +30,15 @@ pub struct Step {
 
 impl Part {
     /// All parts.
-    pub const ALL: [Self; 1] = [Self::Outbox];
+    pub const ALL: [Self; 3] = [Self::Outbox, Self::Inbox, Self::Responses];
 
     /// Returns the name, as the table `{prefix}_schema` has it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Outbox => "outbox",
+            Self::Inbox => "inbox",
+            Self::Responses => "responses",
         }
     }
 
@@ -43,6 +49,14 @@ impl Part {
             Self::Outbox => &[Step {
                 version: 1,
                 sql: include_str!("../sql/0001_outbox.sql"),
+            }],
+            Self::Inbox => &[Step {
+                version: 1,
+                sql: include_str!("../sql/0001_inbox.sql"),
+            }],
+            Self::Responses => &[Step {
+                version: 1,
+                sql: include_str!("../sql/0001_responses.sql"),
             }],
         }
     }
@@ -134,3 +148,33 @@ pub const BACKLOG: &str = "\
 SELECT count(*)::bigint, coalesce(sum(bytes), 0)::bigint FROM (
   SELECT bytes FROM {schema}.{prefix}_states WHERE phase IN ('pending', 'claimed') ORDER BY position LIMIT $1
 ) AS counted";
+
+/// Locks a message until the end of the transaction, so that who accepts it at the same time waits. `$1` its scope; `$2` its id.
+///
+/// Run it before [`MARKER`], as a statement of its own.
+pub const LOCK_MARKER: &str = "\
+SELECT 1::bigint FROM (
+  SELECT pg_advisory_xact_lock(hashtextextended('{schema}.{prefix} ' || length($1) || $1 || $2, 0))
+) AS locked";
+
+/// Reads the marker of a message, for `Marker::decode` and `Marker::judge`. `$1` the scope; `$2` the id.
+///
+/// No row: the message is new.
+pub const MARKER: &str =
+    "SELECT marker FROM {schema}.{prefix}_markers WHERE scope = $1 AND id = $2";
+
+/// Writes the marker of a message.
+///
+/// `$1` the scope; `$2` the id; `$3` the time; `$4` the marker by `Marker::encode`. Limits are not looked at.
+pub const SET_MARKER: &str = "\
+INSERT INTO {schema}.{prefix}_markers (scope, id, at, marker) VALUES ($1, $2, $3, $4)
+ON CONFLICT (scope, id) DO UPDATE SET at = excluded.at, marker = excluded.marker";
+
+/// Forgets old markers, and returns how many. `$1` the time before which they were written; `$2` how many at most.
+pub const SWEEP: &str = "\
+WITH gone AS (
+  DELETE FROM {schema}.{prefix}_markers WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM {schema}.{prefix}_markers WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED
+  )) RETURNING 1
+)
+SELECT count(*)::bigint FROM gone";

@@ -4,8 +4,10 @@
 
 mod bad;
 mod faults;
+mod inboxes;
 mod kit;
 mod outboxes;
+mod responses;
 
 use dpat_testkit::live::Live;
 use dpat_testkit::servers::Engine;
@@ -15,5 +17,7 @@ fn main() {
     let mut trials = bad::trials(&live);
     trials.push(outboxes::postgres_keeps_the_laws_of_outbox(&live));
     trials.extend(faults::trials(&live));
+    trials.extend(inboxes::trials(&live));
+    trials.extend(responses::trials(&live));
     live.run(trials)
 }
