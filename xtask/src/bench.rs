@@ -9,7 +9,10 @@ use crate::error::{Error, Result};
 use crate::process::{self, cargo};
 use crate::workspace::{self, Workspace};
 
-/// Runs the benches of `names`, all when there are none; `--quick` takes fewer samples.
+/// The name of the benches that need servers. They are a workspace of their own, and run only by it.
+const ENGINES: &str = "engines";
+
+/// Runs the benches of `names`, all but [`ENGINES`] when there are none; `--quick` takes fewer samples.
 pub(crate) fn command(workspace: &Workspace, args: &[String]) -> Result<()> {
     if let Some(flag) = args
         .iter()
@@ -17,17 +20,37 @@ pub(crate) fn command(workspace: &Workspace, args: &[String]) -> Result<()> {
     {
         return Err(Error::Usage(format!("bench: unknown argument `{flag}`")));
     }
-    let manifest = workspace.root.join("benches/Cargo.toml");
-    if !manifest.is_file() {
-        return Err(Error::Failed(
-            "benches/Cargo.toml does not exist yet".to_owned(),
-        ));
+    let mut names = args.iter().filter(|arg| !arg.starts_with('-'));
+    let first = names.next();
+    if first.is_some_and(|name| name == ENGINES) {
+        let args: Vec<String> = args.iter().filter(|arg| *arg != ENGINES).cloned().collect();
+        let table = "docs/src/benchmarks-engines.md";
+        return run(workspace, "benches/engines", "engines.json", table, &args);
     }
-    let report = workspace.target.join("dpat-bench/report.json");
-    let folder = workspace.target.join("dpat-bench");
-    std::fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, &error))?;
-    let names = args.iter().filter(|arg| !arg.starts_with('-'));
-    let simulates = names.clone().count() == 0 || names.clone().any(|name| name == "sim");
+    let table = "docs/src/benchmarks.md";
+    run(workspace, "benches", "report.json", table, args)
+}
+
+/// Builds and runs the program of `folder`, checks its report, and prints the table.
+fn run(
+    workspace: &Workspace,
+    folder: &str,
+    report: &str,
+    table_page: &str,
+    args: &[String],
+) -> Result<()> {
+    let manifest = workspace.root.join(folder).join("Cargo.toml");
+    if !manifest.is_file() {
+        return Err(Error::Failed(format!(
+            "{folder}/Cargo.toml does not exist yet"
+        )));
+    }
+    let reports = workspace.target.join("dpat-bench");
+    std::fs::create_dir_all(&reports).map_err(|error| Error::io(&reports, &error))?;
+    let report = reports.join(report);
+    let mut names = args.iter().filter(|arg| !arg.starts_with('-')).peekable();
+    let simulates =
+        folder == "benches" && (names.peek().is_none() || names.any(|name| name == "sim"));
     let mut runner = cargo(
         workspace,
         &["run", "--quiet", "--locked", "--release", "--manifest-path"],
@@ -36,11 +59,8 @@ pub(crate) fn command(workspace: &Workspace, args: &[String]) -> Result<()> {
     if simulates {
         runner.env("DPAT_BENCH_MADSIM", madsim(workspace)?);
     }
-    runner
-        .arg("--report")
-        .arg(&report)
-        .arg("--table")
-        .arg("docs/src/benchmarks.md");
+    runner.arg("--report").arg(&report);
+    runner.arg("--table").arg(table_page);
     runner.stdout(Stdio::inherit()).stderr(Stdio::inherit());
     let status = runner.status().map_err(|error| {
         Error::Internal(format!("cannot start {}: {error}", process::shown(&runner)))

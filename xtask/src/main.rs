@@ -46,6 +46,8 @@ Chores of the dpat workspace.
                                   every protocol on N seeds, on all cores
   cargo xtask bench [--quick] [NAME]...
                                   ours against the peers: target/dpat-bench/report.json
+  cargo xtask bench engines [--quick] [NAME]...
+                                  engines against bare clients, on servers: target/dpat-bench/engines.json
   cargo xtask services up|down|status|run [--only postgres,nats,redis] [-- CMD]
                                   real servers: for a while, or around one command
   cargo xtask engines             what each engine can do, as the tests found: docs/src/engines.md

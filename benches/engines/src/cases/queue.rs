@@ -1,0 +1,224 @@
+//! The queue: each engine against its bare client, PostgreSQL against other queues on it, the embedded ones beside them.
+
+use std::sync::Arc;
+
+use dpat_core::TokioTime;
+use redis::AsyncCommands as _;
+use redis::aio::MultiplexedConnection;
+use redis::streams::{StreamReadOptions, StreamReadReply};
+
+use super::embedded::{self, Kept};
+use super::{nats, payload, peers, postgres};
+use crate::harness::{Case, Contender, nothing};
+use crate::servers::{Servers, named};
+
+pub(super) const NOTES: &str = "\
+What each side does:
+
+- *redis* is a stream with a group: `XADD`, `XREADGROUP`, `XACK` with `XDEL` in one transaction. It has no ids that come once, no \
+bounds, no delays, no deduplication and no dead letters; *dpat-redis* checks its bounds in each script, and keeps all of these.
+- *async-nats* is a work queue with a durable consumer: a publish that waits for its acknowledgement, a pull for one message, \
+and an acknowledgement that is acknowledged. *dpat-nats* does the same three.
+- *tokio-postgres* is a table, and three statements that are each a transaction: an insert; an update that claims the first free \
+row (`FOR UPDATE SKIP LOCKED`); a delete. *pgmq* is its functions `send`, `read` and `delete`, installed without the extension.
+- *graphile_worker* and *apalis-postgres* run handlers in workers of their own, told by `NOTIFY`: an operation ends when the \
+handler has run, and what marks the job as done comes behind. *apalis-postgres* keeps the rows of what is done.
+- Every contender on PostgreSQL has 8 connections. *underway* 0.2 is not here: its sqlx 0.8 and dpat-sqlite link two versions of one \
+library, and cargo refuses that.
+- Where *ours* is *dpat-queue*, the embedded queue stands against those on a server.
+- *dpat-queue* (on its log) and *dpat-sqlite* need no server; they sync as the servers do.";
+
+const SEND: &str = "\
+    Each sends a message and waits until the server has acknowledged it; sent messages are removed outside of the time.";
+const CYCLE: &str = "\
+    Each sends a message, receives one and settles it, and waits for the server each time.";
+
+fn case(
+    operation: &'static str,
+    engine: String,
+    in_flight: usize,
+    ours: Contender,
+    peers: Vec<Contender>,
+) -> Case {
+    Case {
+        pattern: "queue",
+        operation,
+        engine,
+        in_flight,
+        least: 1,
+        work: if operation == "send" { SEND } else { CYCLE },
+        ours,
+        peers,
+    }
+}
+
+/// A stream with its only group.
+#[derive(Clone)]
+struct Bare {
+    connection: MultiplexedConnection,
+    key: String,
+}
+
+impl Bare {
+    async fn new(url: &str, key: &str) -> Self {
+        let client = redis::Client::open(url).expect("a URL");
+        let connection = client.get_multiplexed_async_connection().await;
+        let bare = Self {
+            connection: connection.expect("connected"),
+            key: key.to_owned(),
+        };
+        bare.reset().await;
+        bare
+    }
+
+    async fn reset(&self) {
+        let mut connection = self.connection.clone();
+        let _: () = connection.del(&self.key).await.expect("removed");
+        let made: Result<(), _> = connection
+            .xgroup_create_mkstream(&self.key, "all", "0")
+            .await;
+        made.expect("a group");
+    }
+
+    async fn send(&self) {
+        let mut connection = self.connection.clone();
+        let payload = payload();
+        let sent: Result<String, _> = connection
+            .xadd(&self.key, "*", &[("payload", &payload[..])])
+            .await;
+        sent.expect("sent");
+    }
+
+    async fn receive(&self) -> String {
+        let mut connection = self.connection.clone();
+        let options = StreamReadOptions::default().group("all", "one").count(1);
+        loop {
+            let read: Option<StreamReadReply> = connection
+                .xread_options(&[&self.key], &[">"], &options)
+                .await
+                .expect("read");
+            let first = read.and_then(|read| read.keys.into_iter().next());
+            if let Some(entry) = first.and_then(|stream| stream.ids.into_iter().next()) {
+                return entry.id;
+            }
+        }
+    }
+
+    async fn settle(&self, id: &str) {
+        let mut connection = self.connection.clone();
+        let mut both = redis::pipe();
+        both.atomic().xack(&self.key, "all", &[id]).ignore();
+        both.xdel(&self.key, &[id]).ignore();
+        let _: () = both.query_async(&mut connection).await.expect("settled");
+    }
+}
+
+async fn ours_on_redis(url: &str, name: String) -> Kept {
+    use dpat_redis::{Config, QueueSettings, QueueStore};
+    let config = Config::new(url, name).expect("a name");
+    let settings = QueueSettings {
+        messages_max: 1_000_000,
+        ..QueueSettings::DEFAULT
+    };
+    let store = QueueStore::open(&config, settings, TokioTime).await;
+    Kept::of(store.expect("a queue").queue())
+}
+
+pub(super) async fn redis(servers: &Servers, in_flight: usize) -> Vec<Case> {
+    let (url, engine) = (servers.redis.url(), named(&servers.redis));
+    let kept = ours_on_redis(&url, format!("send-{in_flight}")).await;
+    let ours = embedded::sender("dpat-redis", kept, in_flight);
+    let bare = Bare::new(&url, "bare:send").await;
+    let purged = bare.clone();
+    let peer = Contender::tasks(
+        "redis",
+        in_flight,
+        move || {
+            let bare = bare.clone();
+            async move { bare.send().await }
+        },
+        move || {
+            let bare = purged.clone();
+            async move { bare.reset().await }
+        },
+    );
+    let mut against = vec![peer];
+    against.extend(embedded::senders(in_flight));
+    let send = case("send", engine.clone(), in_flight, ours, against);
+
+    let kept = ours_on_redis(&url, format!("cycle-{in_flight}")).await;
+    let ours = embedded::cycler("dpat-redis", kept, in_flight);
+    let bare = Arc::new(Bare::new(&url, "bare:cycle").await);
+    let peer = Contender::tasks(
+        "redis",
+        in_flight,
+        move || {
+            let bare = Arc::clone(&bare);
+            async move {
+                bare.send().await;
+                let id = bare.receive().await;
+                bare.settle(&id).await;
+            }
+        },
+        nothing,
+    );
+    let mut against = vec![peer];
+    against.extend(embedded::cyclers(in_flight));
+    let cycle = case("send, receive, settle", engine, in_flight, ours, against);
+    vec![send, cycle]
+}
+
+async fn ours_on_nats(url: &str, name: &str) -> Kept {
+    use dpat_nats::{Config, Connection, QueueSettings, StreamQueue};
+    let config = Config::new(url).expect("a URL");
+    let connection = Connection::open(&config).await.expect("connected");
+    let settings = QueueSettings::new(name).expect("a name");
+    let settings = settings.messages_max(1_000_000);
+    let queue = StreamQueue::open(&connection, settings).await;
+    let queue = queue.expect("a queue").queue();
+    let context = async_nats::jetstream::new(nats::connect(url).await);
+    let stream = context.get_stream(name).await.expect("its stream");
+    Kept::in_stream(queue, stream)
+}
+
+pub(super) async fn nats(servers: &Servers, in_flight: usize) -> Vec<Case> {
+    let (url, engine) = (servers.nats.url(), named(&servers.nats));
+    let kept = ours_on_nats(&url, &format!("send-{in_flight}")).await;
+    let ours = embedded::sender("dpat-nats", kept, in_flight);
+    let mut against = vec![nats::sender(&url, in_flight).await];
+    against.extend(embedded::senders(in_flight));
+    let send = case("send", engine.clone(), in_flight, ours, against);
+
+    let kept = ours_on_nats(&url, &format!("cycle-{in_flight}")).await;
+    let ours = embedded::cycler("dpat-nats", kept, in_flight);
+    let mut against = vec![nats::cycler(&url, in_flight).await];
+    against.extend(embedded::cyclers(in_flight));
+    let cycle = case("send, receive, settle", engine, in_flight, ours, against);
+    vec![send, cycle]
+}
+
+pub(super) async fn postgres_send(servers: &Servers, in_flight: usize) -> Vec<Case> {
+    let (url, engine) = (servers.postgres.url(), named(&servers.postgres));
+    let mut embedded = embedded::senders(in_flight);
+    let ours = embedded.remove(0);
+    let mut against = vec![postgres::sender(&url, in_flight).await];
+    against.extend(peers::senders(&url, in_flight).await);
+    against.extend(embedded);
+    vec![case("send", engine, in_flight, ours, against)]
+}
+
+pub(super) async fn postgres_cycle(servers: &Servers, in_flight: usize) -> Vec<Case> {
+    let (url, engine) = (servers.postgres.url(), named(&servers.postgres));
+    let mut embedded = embedded::cyclers(in_flight);
+    let ours = embedded.remove(0);
+    let mut against = vec![postgres::cycler(&url, in_flight).await];
+    against.extend(peers::cyclers(&url, in_flight).await);
+    against.extend(embedded);
+    vec![case(
+        "send, receive, settle",
+        engine,
+        in_flight,
+        ours,
+        against,
+    )]
+}

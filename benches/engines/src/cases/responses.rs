@@ -1,0 +1,208 @@
+//! The response store: begin and finish on each engine against the bare commands.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::Context;
+use bytes::Bytes;
+use dpat_core::{SystemClock, SystemEntropy};
+use dpat_idempotency::{AnyStore, Begun, Config, Fingerprint, Key, Responses};
+
+use super::payload;
+use super::postgres::Bare;
+use crate::harness::{Case, Contender, nothing};
+use crate::servers::{Servers, named};
+
+pub(super) const NOTES: &str = "\
+What each side does, with a new key each time; all look first, as `Responses::begin` does:
+
+- *redis*: `GET`, `SET key claim NX PX 60000`, then `SET key response XX PX 86400000`. Whoever comes second can take over, and nobody looks \
+whose claim it was. *dpat-redis* swaps rows by version in scripts, and bounds their number and bytes.
+- *async-nats*: what `create` in a key-value bucket and `update` by its revision are: a look at the last message, and two publishes that expect the last sequence \
+of the subject. *dpat-nats* does the same.
+- *tokio-postgres*: `SELECT`, `INSERT … ON CONFLICT DO NOTHING`, then `UPDATE` by the key, each a transaction. Beside it, *dpat-sqlite* needs no \
+server.";
+
+const WORK: &str = "\
+    Each looks for a key, claims it and stores its response of 100 bytes, and waits for the server each time.";
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+fn name() -> String {
+    format!("key-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn case(engine: String, in_flight: usize, ours: Contender, peers: Vec<Contender>) -> Case {
+    Case {
+        pattern: "idempotency",
+        operation: "begin and complete",
+        engine,
+        in_flight,
+        least: 1,
+        work: WORK,
+        ours,
+        peers,
+    }
+}
+
+fn ours(name: &str, in_flight: usize, store: AnyStore) -> Contender {
+    let responses = Responses::new(Config::default(), store, SystemClock, SystemEntropy);
+    let responses = Arc::new(responses);
+    Contender::tasks(
+        name,
+        in_flight,
+        move || {
+            let responses = Arc::clone(&responses);
+            async move {
+                let key = Key::new("bench", &self::name()).expect("a key");
+                let begun = responses.begin(&key, Fingerprint::NONE).await;
+                let Begun::First(claim) = begun.expect("begun") else {
+                    panic!("a key that nobody has used");
+                };
+                claim.complete(payload()).await.expect("completed");
+            }
+        },
+        nothing,
+    )
+}
+
+pub(super) async fn redis(servers: &Servers, in_flight: usize) -> Vec<Case> {
+    use dpat_redis::{ResponseLimits, ResponseStore};
+    let (url, engine) = (servers.redis.url(), named(&servers.redis));
+    let config = dpat_redis::Config::new(&url, format!("responses-{in_flight}"));
+    let store = ResponseStore::open(&config.expect("a name"), ResponseLimits::DEFAULT).await;
+    let ours = ours(
+        "dpat-redis",
+        in_flight,
+        AnyStore::new(store.expect("a store")),
+    );
+
+    let client = redis::Client::open(&*url).expect("a URL");
+    let connection = client.get_multiplexed_async_connection().await;
+    let connection = connection.expect("connected");
+    let peer = Contender::tasks(
+        "redis",
+        in_flight,
+        move || {
+            let mut connection = connection.clone();
+            async move {
+                let name = name();
+                let mut look = redis::cmd("GET");
+                look.arg(&name);
+                let there: Option<Vec<u8>> =
+                    look.query_async(&mut connection).await.expect("looked");
+                assert!(there.is_none(), "a key that nobody has used");
+                let mut begin = redis::cmd("SET");
+                begin.arg(&name).arg("claim").arg("NX");
+                begin.arg("PX").arg(60_000);
+                let begun: Option<String> =
+                    begin.query_async(&mut connection).await.expect("begun");
+                assert!(begun.is_some(), "a key that nobody has used");
+                let mut finish = redis::cmd("SET");
+                finish.arg(&name).arg(&payload()[..]).arg("XX");
+                finish.arg("PX").arg(86_400_000);
+                let done: Option<String> = finish.query_async(&mut connection).await.expect("done");
+                assert!(done.is_some(), "our key");
+            }
+        },
+        nothing,
+    );
+    vec![case(engine, in_flight, ours, vec![peer])]
+}
+
+/// Puts a value in place of the one of this revision, and returns its own.
+async fn put(context: &Context, subject: &str, revision: u64, value: Bytes) -> u64 {
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        "Nats-Expected-Last-Subject-Sequence",
+        revision.to_string().as_str(),
+    );
+    let sent = context.publish_with_headers(subject.to_owned(), headers, value);
+    let sent = sent.await.expect("sent");
+    sent.await.expect("put").sequence
+}
+
+pub(super) async fn nats(servers: &Servers, in_flight: usize) -> Vec<Case> {
+    use dpat_nats::{Connection, ResponseStore, StoreSettings};
+    let (url, engine) = (servers.nats.url(), named(&servers.nats));
+    let config = dpat_nats::Config::new(&url).expect("a URL");
+    let connection = Connection::open(&config).await.expect("connected");
+    let settings = StoreSettings::new(&format!("responses-{in_flight}"));
+    let store = ResponseStore::open(&connection, settings.expect("a name")).await;
+    let ours = ours(
+        "dpat-nats",
+        in_flight,
+        AnyStore::new(store.expect("a store")),
+    );
+
+    let context = async_nats::jetstream::new(super::nats::connect(&url).await);
+    // What a key-value bucket is.
+    let bucket = async_nats::jetstream::stream::Config {
+        name: format!("KV_bare-{in_flight}"),
+        subjects: vec![format!("$KV.bare-{in_flight}.>")],
+        max_messages_per_subject: 1,
+        discard: async_nats::jetstream::stream::DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
+        ..Default::default()
+    };
+    let bucket = context.create_stream(bucket).await.expect("a bucket");
+    let peer = Contender::tasks(
+        "async-nats",
+        in_flight,
+        move || {
+            let (context, bucket) = (context.clone(), bucket.clone());
+            async move {
+                let subject = format!("$KV.bare-{in_flight}.{}", name());
+                let there = bucket.get_last_raw_message_by_subject(&subject).await;
+                assert!(there.is_err(), "a key that nobody has used");
+                let claim = Bytes::from_static(b"claim");
+                let revision = put(&context, &subject, 0, claim).await;
+                put(&context, &subject, revision, payload()).await;
+            }
+        },
+        nothing,
+    );
+    vec![case(engine, in_flight, ours, vec![peer])]
+}
+
+pub(super) async fn postgres(servers: &Servers, in_flight: usize) -> Vec<Case> {
+    use dpat_sqlite::{ResponseLimits, ResponseStore, Threads};
+    let (url, engine) = (servers.postgres.url(), named(&servers.postgres));
+    let folder = tempfile::tempdir().expect("a directory on disk");
+    let config = dpat_sqlite::Config::new(folder.path().join("responses.db"), "bench");
+    let config = config.expect("a name").threads(Threads::TokioBlocking);
+    let store = ResponseStore::open(&config, ResponseLimits::DEFAULT).expect("a store");
+    // As long as the process: the folder is the system's temporary one.
+    std::mem::forget(folder);
+    let ours = ours("dpat-sqlite", in_flight, AnyStore::new(store));
+
+    let table = format!("bare_responses_{in_flight}");
+    let setup = format!(
+        "CREATE TABLE {table} (key text PRIMARY KEY, response bytea, expires_at timestamptz NOT NULL)"
+    );
+    let begin = format!(
+        "INSERT INTO {table} (key, expires_at) VALUES ($1, now() + interval '60 s') ON CONFLICT DO NOTHING"
+    );
+    let finish = format!(
+        "UPDATE {table} SET response = $2, expires_at = now() + interval '1 day' WHERE key = $1 AND response IS NULL"
+    );
+    let look = format!("SELECT response FROM {table} WHERE key = $1");
+    let bare = Arc::new(Bare::new(&url, &setup, &[&begin, &finish, &look]).await);
+    let peer = Contender::tasks(
+        "tokio-postgres",
+        in_flight,
+        move || {
+            let bare = Arc::clone(&bare);
+            async move {
+                let name = name();
+                assert_eq!(bare.execute(2, &[&name]).await, 0, "looked");
+                assert_eq!(bare.execute(0, &[&name]).await, 1, "begun");
+                assert_eq!(bare.execute(1, &[&name, &&payload()[..]]).await, 1, "done");
+            }
+        },
+        nothing,
+    );
+    vec![case(engine, in_flight, ours, vec![peer])]
+}
