@@ -99,6 +99,8 @@ fn madsim(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.root.join("benches/madsim");
     let mut build = cargo(workspace, &["build", "--quiet", "--locked", "--release"]);
     build.current_dir(&folder).env_remove("RUSTFLAGS");
+    // Its program is looked for in its own folder.
+    build.env_remove("CARGO_TARGET_DIR");
     build.stdout(Stdio::inherit()).stderr(Stdio::inherit());
     let status = build.status().map_err(|error| {
         Error::Internal(format!("cannot start {}: {error}", process::shown(&build)))
