@@ -60,6 +60,34 @@ struct Row {
     state: RowState,
 }
 
+/// In which indexes a row is.
+#[derive(Clone, Copy, Debug)]
+struct Indexed {
+    in_lane: bool,
+    /// The bytes that it counts for.
+    backlog: Option<u64>,
+    parked: bool,
+    sent: Option<Wall>,
+}
+
+impl Indexed {
+    const NOWHERE: Self = Self {
+        in_lane: false,
+        backlog: None,
+        parked: false,
+        sent: None,
+    };
+
+    fn of(row: &Row) -> Self {
+        Self {
+            in_lane: row.state.due().is_some(),
+            backlog: row.state.is_backlog().then_some(row.bytes),
+            parked: matches!(row.state.phase(), Phase::Parked { .. }),
+            sent: row.state.sent_at(),
+        }
+    }
+}
+
 /// A transaction of a [`MemoryOutbox`]. Dropping it rolls it back.
 #[derive(Debug)]
 pub struct MemoryTx {
@@ -246,18 +274,7 @@ impl State {
 
     fn insert(&mut self, position: Position, row: Row) {
         let lane = Lane::of(&row.event, position);
-        if row.state.due().is_some() {
-            self.lanes.entry(lane.clone()).or_default().insert(position);
-        }
-        if row.state.is_backlog() {
-            self.backlog.insert(position);
-            self.backlog_bytes += row.bytes;
-        }
-        match row.state.phase() {
-            Phase::Parked { .. } => drop(self.parked.insert(position)),
-            Phase::Sent { at } => drop(self.sent.insert((Wall::from_nanos(*at), position))),
-            Phase::Pending { .. } | Phase::Claimed { .. } => {}
-        }
+        self.index(position, &lane, Indexed::NOWHERE, Indexed::of(&row));
         self.rows.insert(position, row);
         self.schedule(&lane);
     }
@@ -265,19 +282,7 @@ impl State {
     fn remove(&mut self, position: Position) -> Option<Row> {
         let row = self.rows.remove(&position)?;
         let lane = Lane::of(&row.event, position);
-        if let Some(positions) = self.lanes.get_mut(&lane) {
-            positions.remove(&position);
-            if positions.is_empty() {
-                self.lanes.remove(&lane);
-            }
-        }
-        if self.backlog.remove(&position) {
-            self.backlog_bytes -= row.bytes;
-        }
-        self.parked.remove(&position);
-        if let Some(at) = row.state.sent_at() {
-            self.sent.remove(&(at, position));
-        }
+        self.index(position, &lane, Indexed::of(&row), Indexed::NOWHERE);
         self.schedule(&lane);
         Some(row)
     }
@@ -293,23 +298,76 @@ impl State {
     }
 
     /// Changes a row with its indexes; none if there is no such row.
+    ///
+    /// The event may become another, but none of another lane.
     fn change<R>(&mut self, position: Position, change: impl FnOnce(&mut Row) -> R) -> Option<R> {
-        let mut row = self.remove(position)?;
-        let result = change(&mut row);
-        self.insert(position, row);
+        let row = self.rows.get_mut(&position)?;
+        let before = Indexed::of(row);
+        let result = change(row);
+        let after = Indexed::of(row);
+        let lane = Lane::of(&row.event, position);
+        self.index(position, &lane, before, after);
+        self.schedule(&lane);
         Some(result)
+    }
+
+    /// Moves a row in the indexes from where it was to where it is.
+    fn index(&mut self, position: Position, lane: &Lane, before: Indexed, after: Indexed) {
+        match (before.in_lane, after.in_lane) {
+            (false, true) => drop(self.lanes.entry(lane.clone()).or_default().insert(position)),
+            (true, false) => {
+                if let Some(positions) = self.lanes.get_mut(lane) {
+                    positions.remove(&position);
+                    if positions.is_empty() {
+                        self.lanes.remove(lane);
+                    }
+                }
+            }
+            _ => {}
+        }
+        if before.backlog != after.backlog {
+            if let Some(bytes) = before.backlog {
+                self.backlog.remove(&position);
+                self.backlog_bytes -= bytes;
+            }
+            if let Some(bytes) = after.backlog {
+                self.backlog.insert(position);
+                self.backlog_bytes += bytes;
+            }
+        }
+        match (before.parked, after.parked) {
+            (false, true) => drop(self.parked.insert(position)),
+            (true, false) => drop(self.parked.remove(&position)),
+            _ => {}
+        }
+        if before.sent != after.sent {
+            if let Some(at) = before.sent {
+                self.sent.remove(&(at, position));
+            }
+            if let Some(at) = after.sent {
+                self.sent.insert((at, position));
+            }
+        }
     }
 
     /// Notes from when a lane can be claimed: when its first event can.
     fn schedule(&mut self, lane: &Lane) {
-        if let Some(old) = self.due.remove(lane) {
-            self.ready.remove(&(old, lane.clone()));
-        }
         let first = self.lanes.get(lane).and_then(BTreeSet::first);
         let due = first.and_then(|first| self.rows.get(first)?.state.due());
-        if let Some(due) = due.filter(|due| *due != Wall::MAX) {
-            self.due.insert(lane.clone(), due);
-            self.ready.insert((due, lane.clone()));
+        let due = due.filter(|due| *due != Wall::MAX);
+        let noted = self.due.get(lane).copied();
+        if due == noted {
+            return;
+        }
+        if let Some(noted) = noted {
+            self.ready.remove(&(noted, lane.clone()));
+        }
+        match due {
+            Some(due) => {
+                self.due.insert(lane.clone(), due);
+                self.ready.insert((due, lane.clone()));
+            }
+            None => drop(self.due.remove(lane)),
         }
     }
 
