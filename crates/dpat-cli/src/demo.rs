@@ -106,7 +106,7 @@ pub(crate) struct Demo {
     /// What the run is about.
     #[arg(long, value_enum, default_value = "shop")]
     scenario: ScenarioName,
-    /// Where queue, outbox, inbox and notices are: embedded, redis; or the URL of a server that runs. Without a URL a
+    /// Where queue, outbox, inbox and notices are: embedded, redis, nats; or the URL of a server that runs. Without a URL a
     /// server is started for the run, and killed in the middle of it.
     #[arg(long, value_name = "NAME|URL", default_value = "embedded", value_parser = engine::parse, conflicts_with = "simulated")]
     engine: (Engine, Option<Url>),

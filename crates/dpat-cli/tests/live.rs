@@ -1,9 +1,11 @@
-//! `dpat lab` in a browser: what a user clicks.
+//! `dpat lab` in a browser: what a user clicks; and `dpat demo shop` on servers.
 //!
-//! Without a browser on the machine each test reports itself as ignored.
+//! Without a browser, or a server, on the machine each test that needs it reports itself as ignored.
 
 #[path = "live/browser.rs"]
 mod browser;
+#[path = "live/engines.rs"]
+mod engines;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -52,7 +54,7 @@ fn main() {
             .with_kind(if absent { "no Chromium in PATH" } else { "" })
             .with_ignored_flag(absent)
     };
-    let trials = TESTS.iter().map(trial).collect();
+    let trials = TESTS.iter().map(trial).chain(engines::trials()).collect();
     libtest_mimic::run(&arguments, trials).exit();
 }
 

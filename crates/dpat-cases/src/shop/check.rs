@@ -11,7 +11,7 @@ use dpat_queue::{ManageError, Message, Queue};
 use serde::{Deserialize, Serialize};
 
 use super::chaos::{self, Do};
-use super::domain::{Item, OrderRecord, State, opening_stock};
+use super::domain::{Item, OrderCompleted, OrderRecord, State, opening_stock};
 use super::driver::Sent;
 use super::journal::{self, Call, Entry as JournalEntry, Injected, Queued};
 use super::policy::{BUDGET_FLOOR, BUDGET_RATIO, BUDGET_WINDOW, MINIMUM_CALLS, OPEN_TIME, PROBES};
@@ -67,6 +67,15 @@ fn rows<T: for<'de> serde::Deserialize<'de>>(
         true
     })?;
     rows.into_iter().collect()
+}
+
+/// Returns which order a message of the queue is about; not every engine carries keys.
+fn order_of(message: &Message) -> String {
+    let event = serde_json::from_slice::<OrderCompleted>(message.payload());
+    event.map_or_else(
+        |_| message.get_key().unwrap_or_default().to_owned(),
+        |event| event.order_id,
+    )
 }
 
 /// Strips the number from `order_id/number`.
@@ -133,12 +142,11 @@ impl Stores {
     pub async fn look_at(&mut self, queue: &Queue) -> Result<(), StoreError> {
         const PAGE: usize = 1_000;
         let failed = |error: ManageError| StoreError::Engine(format!("the queue: {error}"));
-        let order = |message: &Message| message.get_key().unwrap_or_default().to_owned();
         let mut after = None;
         loop {
             let page = queue.peek(after, PAGE).await.map_err(failed)?;
             self.queued
-                .extend(page.iter().map(|one| order(&one.message)));
+                .extend(page.iter().map(|one| order_of(&one.message)));
             after = page.last().map(|one| one.id);
             if page.len() < PAGE {
                 break;
@@ -154,7 +162,7 @@ impl Stores {
                     reason: letter.reason.to_string(),
                     attempts: letter.count,
                 };
-                self.dead.insert(order(&letter.message), dead);
+                self.dead.insert(order_of(&letter.message), dead);
             }
             if !full {
                 return Ok(());

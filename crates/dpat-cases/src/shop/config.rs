@@ -143,6 +143,19 @@ impl Scenario {
             Self::CascadingFailure => &[Pattern::Breaker],
         }
     }
+
+    /// Says why a pattern cannot be left out, and which can.
+    fn refusal(self, pattern: Pattern) -> String {
+        let names: Vec<&str> = self.patterns().iter().map(|one| one.name()).collect();
+        let may = match names.as_slice() {
+            [] => "it shows what is given up, and no pattern can".to_owned(),
+            names => format!("only {} can", names.join(", ")),
+        };
+        format!(
+            "{pattern} cannot be left out of scenario {}: {may}",
+            self.name()
+        )
+    }
 }
 
 /// Where the nodes run.
@@ -256,10 +269,7 @@ impl Config {
             if !self.scenario.patterns().contains(pattern) {
                 return Err(ConfigError {
                     field: "without",
-                    reason: format!(
-                        "{pattern} cannot be left out of scenario {}",
-                        self.scenario.name()
-                    ),
+                    reason: self.scenario.refusal(*pattern),
                 });
             }
         }

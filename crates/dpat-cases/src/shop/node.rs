@@ -319,7 +319,11 @@ impl Parts {
                 let remote = RemoteQueue::open(place, backpressure, time).await?;
                 self.queue = Some(remote.queue().clone());
             }
-            Peer::Order => (self.notices, bridge) = Bridge::connect(place).await?,
+            Peer::Order => {
+                let (notices, connected) = Bridge::connect(place, &time).await?;
+                self.notices = notices;
+                bridge = Some(connected);
+            }
             Peer::Gateway | Peer::Inventory | Peer::Payment => {}
         }
         Ok((self, bridge))

@@ -3,13 +3,16 @@
 //! NATS and Redis have no transaction to join: there the store of each service stays embedded, with its outbox, and the
 //! queue and the notices move.
 
+mod nats;
 pub mod notices;
 mod queue;
 mod server;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use dpat_core::Sleep;
 use serde::{Deserialize, Serialize};
 
 pub use queue::RemoteQueue;
@@ -25,11 +28,13 @@ pub enum Engine {
     Embedded,
     /// The queue and the notices on Redis.
     Redis,
+    /// The queue on JetStream, and the notices on NATS.
+    Nats,
 }
 
 impl Engine {
     /// Every engine.
-    pub const ALL: [Self; 2] = [Self::Embedded, Self::Redis];
+    pub const ALL: [Self; 3] = [Self::Embedded, Self::Redis, Self::Nats];
 
     /// Returns the name used on the command line.
     #[must_use]
@@ -37,6 +42,7 @@ impl Engine {
         match self {
             Self::Embedded => "embedded",
             Self::Redis => "redis",
+            Self::Nats => "nats",
         }
     }
 
@@ -45,6 +51,7 @@ impl Engine {
         match self {
             Self::Embedded => &[],
             Self::Redis => &["redis", "rediss"],
+            Self::Nats => &["nats", "tls"],
         }
     }
 
@@ -122,6 +129,25 @@ pub struct Place {
     pub run: String,
 }
 
+/// How long a server may be away when a node starts.
+const AWAY_MAX: Duration = Duration::from_secs(20);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Tries again for a while: a node may start while its server is away.
+async fn patiently<T, E, R>(time: &impl Sleep, mut attempt: impl FnMut() -> R) -> Result<T, E>
+where
+    R: Future<Output = Result<T, E>>,
+{
+    let give_up = time.now() + AWAY_MAX;
+    loop {
+        match attempt().await {
+            Err(_) if time.now() < give_up => time.sleep(LOOK).await,
+            ended => return ended,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +162,7 @@ mod tests {
         let url = url.unwrap();
         assert_eq!(url.reveal(), "redis://user:secret@somewhere:1/");
         assert_eq!(format!("{url:?}"), "redis://…");
+        assert_eq!(parse("nats://somewhere").unwrap().0, Engine::Nats);
         for bad in ["", "mysql", "http://somewhere", "://"] {
             let why = parse(bad).unwrap_err();
             assert!(

@@ -1,9 +1,11 @@
 //! Notices over an engine: what the order service tells goes to the server, and what comes from there to the listeners.
 
+use dpat_core::Sleep;
 use dpat_pubsub::{Delivery, PubSub};
+use dpat_redis::ChannelHub;
 use tokio::sync::mpsc;
 
-use super::{Engine, Place};
+use super::{Engine, Place, nats, patiently};
 use crate::shop::notices::{Notices, Told};
 use crate::shop::service::ports::StoreError;
 
@@ -20,14 +22,12 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Connects notices with the hub of a server. Until [`run`](Self::run) nothing is carried.
+    /// Connects notices with the hub of a server; waits for one that is away. Until [`run`](Self::run) nothing is carried.
     ///
     /// # Errors
     /// [`StoreError::Engine`].
-    pub async fn connect(place: &Place) -> Result<(Notices, Option<Self>), StoreError> {
-        let Some(hub) = open(place).await? else {
-            return Ok((Notices::default(), None));
-        };
+    pub async fn connect(place: &Place, time: &impl Sleep) -> Result<(Notices, Self), StoreError> {
+        let hub = patiently(time, || open(place)).await?;
         let (sender, told) = mpsc::channel(WAITING_MAX);
         let notices = Notices::through(sender);
         let bridge = Self {
@@ -36,7 +36,7 @@ impl Bridge {
             told,
             notices: notices.clone(),
         };
-        Ok((notices, Some(bridge)))
+        Ok((notices, bridge))
     }
 
     /// Carries until nobody can tell anything any more.
@@ -72,9 +72,19 @@ impl Bridge {
     }
 }
 
-/// Opens the hub of an engine; none if it has none, or its adapter does not bring one.
-async fn open(place: &Place) -> Result<Option<PubSub>, StoreError> {
+/// Opens the hub of an engine.
+async fn open(place: &Place) -> Result<PubSub, StoreError> {
+    let failed = |error: &dyn std::error::Error| StoreError::Engine(error.to_string());
     match place.engine {
-        Engine::Embedded | Engine::Redis => Ok(None),
+        Engine::Nats => Ok(nats::hub(place).await?),
+        Engine::Redis => {
+            let config = dpat_redis::Config::new(place.url.reveal(), place.run.as_str())
+                .map_err(|error| failed(&error))?;
+            let hub = ChannelHub::open(&config).await;
+            Ok(hub.map_err(|error| failed(&error))?.hub())
+        }
+        Engine::Embedded => Err(StoreError::Engine(
+            "embedded notices have no server".to_owned(),
+        )),
     }
 }

@@ -6,16 +6,13 @@ use dpat_core::Sleep;
 use dpat_queue::Queue;
 use dpat_redis::{QueueSettings, QueueStore};
 
-use super::{Engine, Place};
+use super::nats;
+use super::{Engine, Place, patiently};
 use crate::shop::service::ports::StoreError;
 use crate::shop::service::shipping::{EVENT_BYTES_MAX, QUEUE_BYTES_MAX};
 
-/// How long a server may be away when a node starts.
-const AWAY_MAX: Duration = Duration::from_secs(20);
-/// How often it is looked for.
-const LOOK: Duration = Duration::from_millis(100);
 /// How long an event waits whose packer has died.
-const LEASE: Duration = Duration::from_secs(5);
+pub(super) const LEASE: Duration = Duration::from_secs(5);
 
 /// A queue on a server, which has no other receiver than shipping.
 #[derive(Clone, Debug)]
@@ -32,13 +29,7 @@ impl RemoteQueue {
     where
         T: Sleep<Sleeping: Send> + Clone + Send + Sync + 'static,
     {
-        let give_up = time.now() + AWAY_MAX;
-        loop {
-            match Self::try_open(place, backpressure, time.clone()).await {
-                Err(_) if time.now() < give_up => time.sleep(LOOK).await,
-                opened => return opened,
-            }
-        }
+        patiently(&time, || Self::try_open(place, backpressure, time.clone())).await
     }
 
     async fn try_open<T>(place: &Place, backpressure: bool, time: T) -> Result<Self, StoreError>
@@ -69,6 +60,9 @@ impl RemoteQueue {
                     queue: store.queue(),
                 })
             }
+            Engine::Nats => Ok(Self {
+                queue: nats::queue(place, backpressure).await?,
+            }),
             Engine::Embedded => Err(StoreError::Engine(
                 "the embedded queue has no server".to_owned(),
             )),

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dpat_core::{Backoff, Class, Classify, Clock, Deadline, Effect, Entropy, Instant, Sleep};
 use dpat_queue::{
-    Builder, ConfigError, Delivery, Failure, Message, Outcome, Queue, SendError, Stats, WhenFull,
-    Worker,
+    Builder, Capability, ConfigError, Delivery, Failure, Message, Outcome, Queue, SendError, Stats,
+    WhenFull, Worker,
 };
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
@@ -134,7 +134,10 @@ impl<E: Env> Shipping<E> {
     async fn ship(&self, request: Request) -> Result<Reply, CallError> {
         let event: OrderCompleted =
             serde_json::from_slice(&request.body).map_err(|_| bad_body())?;
-        let message = Message::new(request.body.clone()).key(event.order_id.as_str());
+        let mut message = Message::new(request.body.clone());
+        if self.queue.capabilities().has(Capability::OrderedKeys) {
+            message = message.key(event.order_id.as_str());
+        }
         self.queue
             .send(message)
             .await
