@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{DPAT, Result, holds};
 
 /// What the shop runs on.
-const ENGINES: [Engine; 2] = [Engine::Nats, Engine::Redis];
+const ENGINES: [Engine; 1] = [Engine::Redis];
 
 /// Makes the trials of each engine.
 pub(crate) fn trials() -> impl Iterator<Item = Trial> {
