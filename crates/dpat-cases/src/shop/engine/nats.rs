@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dpat_core::{Classify as _, Effect};
+use dpat_core::{Class, Classify as _, Effect};
 use dpat_nats::{Config, Connection, CorePubSub, EngineError, QueueSettings, StreamQueue};
 use dpat_pubsub::PubSub;
 use dpat_queue::{
@@ -23,7 +23,7 @@ use crate::shop::service::shipping::{EVENT_BYTES_MAX, QUEUE_BYTES_MAX};
 /// How many messages are read at once of what is left.
 const PAGE: usize = 1_000;
 /// How long what is left may take to be read: all of it may be out, and comes again when its leases end.
-const READ_MAX: Duration = Duration::from_secs(15);
+const READ_MAX: Duration = Duration::from_secs(60);
 
 fn failed(error: &dyn std::error::Error) -> StoreError {
     StoreError::Engine(error.to_string())
@@ -127,17 +127,25 @@ impl Backend for Counted {
         self.stream.dead_letters(after, max).await
     }
 
-    /// Receives all that is left, in one page, and settles none of it.
+    /// Receives all that is left, in one page, and settles none of it; fails if it does not come in time.
     async fn peek(&self, after: Option<MessageId>, _: usize) -> Result<Vec<Peeked>, ManageError> {
         let mut seen = BTreeMap::new();
         if after.is_some() {
             return Ok(Vec::new());
         }
         let until = Instant::now() + READ_MAX;
-        while Instant::now() < until {
+        loop {
             let left = self.stream.status().await.map_err(not_counted)?.messages;
             if seen.len() as u64 >= left {
                 break;
+            }
+            if Instant::now() >= until {
+                // A part would read as if the rest were lost.
+                let seen = seen.len();
+                let what =
+                    format!("{seen} of the {left} messages that are left came within {READ_MAX:?}");
+                let error = std::io::Error::other(what);
+                return Err(BackendError::new(Class::Timeout, Effect::NotDone, error).into());
             }
             let page = self
                 .stream
