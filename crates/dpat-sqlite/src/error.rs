@@ -31,7 +31,36 @@ impl EngineError {
         Self {
             class: class(&error),
             effect,
-            what: what(&error).into(),
+            what: what(error.sqlite_error_code(), &error.to_string()).into(),
+            source: Some(Box::new(error)),
+        }
+    }
+
+    /// Takes the error of a statement of sqlx: once the transaction is rolled back, nothing has happened.
+    ///
+    /// For effects of your own. Not for the error of a commit: [`commit_sqlx`](crate::commit_sqlx) knows that it may be done.
+    #[cfg(feature = "sqlx")]
+    #[must_use]
+    pub fn of_sqlx(error: sqlx::Error) -> Self {
+        Self::new_sqlx(Effect::NotDone, error)
+    }
+
+    /// The error of a commit.
+    #[cfg(feature = "sqlx")]
+    pub(crate) fn committing_sqlx(error: sqlx::Error) -> Self {
+        Self::new_sqlx(effect_of_commit(code_sqlx(&error)), error)
+    }
+
+    #[cfg(feature = "sqlx")]
+    fn new_sqlx(effect: Effect, error: sqlx::Error) -> Self {
+        let words = match &error {
+            sqlx::Error::Database(error) => error.message().to_owned(),
+            error => error.to_string(),
+        };
+        Self {
+            class: class_sqlx(&error),
+            effect,
+            what: what(code_sqlx(&error), &words).into(),
             source: Some(Box::new(error)),
         }
     }
@@ -98,26 +127,64 @@ fn class(error: &rusqlite::Error) -> Class {
         | E::InvalidColumnType(..)
         | E::Utf8Error(..) => Class::Corrupt,
         E::InvalidPath(_) | E::NulError(_) => Class::InvalidInput,
-        _ => match error.sqlite_error_code() {
-            Some(
-                ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::FileLockingProtocolFailed
-                | ErrorCode::SchemaChanged,
-            ) => Class::Transient,
-            Some(ErrorCode::DiskFull | ErrorCode::OutOfMemory) => Class::Overloaded,
-            Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => Class::Unavailable,
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Class::Corrupt,
-            Some(ErrorCode::TooBig) => Class::InvalidInput,
-            Some(ErrorCode::OperationInterrupted) => Class::Cancelled,
-            _ => Class::Permanent,
-        },
+        _ => class_of(error.sqlite_error_code()),
+    }
+}
+
+fn class_of(code: Option<ErrorCode>) -> Class {
+    match code {
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::FileLockingProtocolFailed
+            | ErrorCode::SchemaChanged,
+        ) => Class::Transient,
+        Some(ErrorCode::DiskFull | ErrorCode::OutOfMemory) => Class::Overloaded,
+        Some(ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => Class::Unavailable,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Class::Corrupt,
+        Some(ErrorCode::TooBig) => Class::InvalidInput,
+        Some(ErrorCode::OperationInterrupted) => Class::Cancelled,
+        _ => Class::Permanent,
+    }
+}
+
+/// Whether a commit that failed may be done.
+fn effect_of_commit(code: Option<ErrorCode>) -> Effect {
+    match code {
+        // Refused before anything was written, and rolled back by the drop.
+        Some(
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::ConstraintViolation,
+        ) => Effect::NotDone,
+        _ => Effect::Unknown,
+    }
+}
+
+/// The code of SQLite, of which sqlx has the decimal digits.
+#[cfg(feature = "sqlx")]
+fn code_sqlx(error: &sqlx::Error) -> Option<ErrorCode> {
+    let code = error.as_database_error()?.code()?.parse().ok()?;
+    Some(rusqlite::ffi::Error::new(code).code)
+}
+
+#[cfg(feature = "sqlx")]
+fn class_sqlx(error: &sqlx::Error) -> Class {
+    use sqlx::Error as E;
+    match error {
+        E::ColumnDecode { .. }
+        | E::ColumnIndexOutOfBounds { .. }
+        | E::ColumnNotFound(_)
+        | E::Decode(_)
+        | E::TypeNotFound { .. } => Class::Corrupt,
+        E::Configuration(_) | E::Encode(_) | E::InvalidArgument(_) => Class::InvalidInput,
+        E::Io(_) | E::PoolClosed | E::WorkerCrashed => Class::Unavailable,
+        E::PoolTimedOut => Class::Overloaded,
+        error => class_of(code_sqlx(error)),
     }
 }
 
 /// The words of SQLite, and what to do about it.
-fn what(error: &rusqlite::Error) -> String {
-    let advice = match error.sqlite_error_code() {
+fn what(code: Option<ErrorCode>, error: &str) -> String {
+    let advice = match code {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "another connection kept writing for longer than `busy_timeout`: do it again, or make its transactions shorter"
         }
@@ -129,10 +196,10 @@ fn what(error: &rusqlite::Error) -> String {
         }
         Some(ErrorCode::NotADatabase) => "`path` names a file that is no SQLite database",
         Some(ErrorCode::ReadOnly) => "check that `path` and its folder may be written",
-        _ if error.to_string().starts_with("no such table") => {
+        _ if error.starts_with("no such table") => {
             "check `path` and `prefix`, or make the tables by `migrate` or the texts of `sql`"
         }
-        _ => return error.to_string(),
+        _ => return error.to_owned(),
     };
     format!("{error}: {advice}")
 }
@@ -275,15 +342,7 @@ impl Classify for OpenError {
 /// knows: look.
 pub fn commit(tx: Transaction<'_>) -> Result<(), EngineError> {
     tx.commit().map_err(|error| {
-        let effect = match error.sqlite_error_code() {
-            // Refused before anything was written, and rolled back by the drop.
-            Some(
-                ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::ConstraintViolation,
-            ) => Effect::NotDone,
-            _ => Effect::Unknown,
-        };
+        let effect = effect_of_commit(error.sqlite_error_code());
         EngineError::new(effect, error)
     })
 }

@@ -1,5 +1,8 @@
 //! An inbox in a SQLite database: markers in the transaction of the effect.
 
+#[cfg(feature = "sqlx")]
+mod in_sqlx;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -11,6 +11,8 @@
 mod config;
 mod connection;
 mod error;
+#[cfg(feature = "sqlx")]
+mod in_sqlx;
 mod schema;
 pub mod sql;
 mod sync;
@@ -34,6 +36,8 @@ pub use dpat_outbox;
 #[cfg(feature = "queue")]
 pub use dpat_queue;
 pub use error::{EngineError, OpenError, commit};
+#[cfg(feature = "sqlx")]
+pub use in_sqlx::commit_sqlx;
 #[cfg(feature = "idempotency")]
 pub use inbox::{Inbox, InboxTx, MARKERS_MAX};
 #[cfg(feature = "outbox")]
@@ -44,3 +48,5 @@ pub use queue::{QueueSettings, QueueStore, QueueTx};
 pub use responses::{ResponseLimits, ResponseStore};
 pub use rusqlite;
 pub use schema::migrate;
+#[cfg(feature = "sqlx")]
+pub use sqlx;

@@ -1,5 +1,7 @@
 //! An outbox in a SQLite database.
 
+#[cfg(feature = "sqlx")]
+mod in_sqlx;
 #[cfg(test)]
 mod plans;
 mod row;

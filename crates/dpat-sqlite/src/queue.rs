@@ -1,6 +1,8 @@
 //! A queue in a SQLite database.
 
 mod backend;
+#[cfg(feature = "sqlx")]
+mod in_sqlx;
 mod message;
 #[cfg(test)]
 mod plans;
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use dpat_core::{AnyTime, Sleep};
 use dpat_outbox::Signal;
-use dpat_queue::{ConfigError, Queue, Stats};
+use dpat_queue::{ConfigError, Queue, Sent, Stats};
 use rusqlite::Transaction;
 
 use crate::config::Config;
@@ -241,6 +243,14 @@ impl QueueStore {
 impl Shared {
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Counts what was sent, or known.
+    fn sent(&self, sent: Sent) {
+        self.stats.with(|stats| match sent.duplicate {
+            true => stats.duplicates += 1,
+            false => stats.sent += 1,
+        });
     }
 }
 

@@ -32,6 +32,27 @@ impl fmt::Debug for OutboxTx<'_> {
     }
 }
 
+/// The limit that refuses an event, with so many there.
+pub(super) fn full(limits: Limits, rows: u64) -> AppendError {
+    let (field, limit) = match rows >= limits.backlog_rows {
+        true => ("backlog_rows", limits.backlog_rows),
+        false => ("backlog_bytes", limits.backlog_bytes),
+    };
+    AppendError::Full { field, limit }
+}
+
+/// Reads the id of an event that is there in place of this one.
+pub(super) fn known_id(
+    statements: &Statements,
+    event: &Event,
+    found: [u8; 16],
+) -> Result<Uuid7, EngineError> {
+    Uuid7::from_bytes(found).map_err(|error| {
+        let row = event.dedup().unwrap_or_default();
+        EngineError::corrupt(&statements.events, row, error)
+    })
+}
+
 impl<'t> OutboxTx<'t> {
     pub(super) fn new(tx: &'t Transaction<'_>, statements: &'t Statements, limits: Limits) -> Self {
         Self {
@@ -53,15 +74,7 @@ impl<'t> OutboxTx<'t> {
         if let Some(id) = self.known(event)? {
             return Ok(Appended::Duplicate(id));
         }
-        let Limits {
-            backlog_rows,
-            backlog_bytes,
-        } = self.limits;
-        let full = |field, limit| Err(AppendError::Full { field, limit });
-        match self.counts()?.backlog_rows >= backlog_rows {
-            true => full("backlog_rows", backlog_rows),
-            false => full("backlog_bytes", backlog_bytes),
-        }
+        Err(full(self.limits, self.counts()?.backlog_rows))
     }
 
     /// Adds an event, unless it is there or a limit is reached.
@@ -104,12 +117,7 @@ impl<'t> OutboxTx<'t> {
             .optional()
             .map_err(EngineError::of)?;
         found
-            .map(|found| {
-                Uuid7::from_bytes(found).map_err(|error| {
-                    let row = event.dedup().unwrap_or_default();
-                    EngineError::corrupt(&self.statements.events, row, error)
-                })
-            })
+            .map(|found| known_id(self.statements, event, found))
             .transpose()
     }
 

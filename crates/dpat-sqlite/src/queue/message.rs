@@ -1,10 +1,33 @@
-//! The stored form of headers, and what a message counts.
+//! The stored form of a message, its headers, and what it counts.
 
 use bytes::Bytes;
+use dpat_core::Wall;
 use dpat_queue::Message;
+
+use crate::sql::{nanos, number};
 
 /// What a message takes beside its texts and bytes; counted against the limits of bytes.
 const OVERHEAD_BYTES: usize = 256;
+
+/// What is stored of a message beside what it says of itself.
+pub(super) struct Stored {
+    pub(super) not_before: i64,
+    pub(super) expires: Option<i64>,
+    pub(super) bytes: i64,
+    pub(super) headers: Option<Vec<u8>>,
+}
+
+impl Stored {
+    pub(super) fn of(message: &Message, now: Wall) -> Self {
+        let not_before = message.delay_from(now).map_or(now, |delay| now + delay);
+        Self {
+            not_before: nanos(not_before),
+            expires: message.get_ttl().map(|ttl| nanos(not_before + ttl)),
+            bytes: number(size(message) as u64),
+            headers: encode(message.headers()),
+        }
+    }
+}
 
 /// Headers that do not decode.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +35,7 @@ const OVERHEAD_BYTES: usize = 256;
 pub(super) struct BadHeaders;
 
 /// What it counts against the limits of bytes.
-pub(super) fn size(message: &Message) -> usize {
+fn size(message: &Message) -> usize {
     let text = |text: Option<&str>| text.map_or(0, str::len);
     let headers = message.headers().iter();
     let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
@@ -21,7 +44,7 @@ pub(super) fn size(message: &Message) -> usize {
 }
 
 /// Of each header: the length of the name in two bytes, that of the value in four, both little-endian, name, value.
-pub(super) fn encode(headers: &[(String, Bytes)]) -> Option<Vec<u8>> {
+fn encode(headers: &[(String, Bytes)]) -> Option<Vec<u8>> {
     if headers.is_empty() {
         return None;
     }

@@ -12,7 +12,7 @@ use dpat_queue::{
 use rusqlite::{OptionalExtension, Params, Row, Transaction, params};
 
 use super::backend::backend;
-use super::message::{decode, encode, size};
+use super::message::{Stored, decode};
 use super::{QueueSettings, Shared};
 use crate::error::EngineError;
 use crate::sql::{nanos, number};
@@ -43,16 +43,16 @@ pub(super) struct Look {
     pub(super) next: Option<Wall>,
 }
 
-fn unsigned(number: i64) -> u64 {
+pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
-fn id(of: i64) -> MessageId {
+pub(super) fn id(of: i64) -> MessageId {
     MessageId::new(unsigned(of).into())
 }
 
 /// No message has an id beyond the largest integer.
-fn key(id: MessageId) -> i64 {
+pub(super) fn key(id: MessageId) -> i64 {
     i64::try_from(id.get()).unwrap_or(i64::MAX)
 }
 
@@ -62,6 +62,15 @@ fn wall(nanos: i64) -> Wall {
 
 fn count32(count: i64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// The limit that refuses a message, with so many there.
+pub(super) fn full(settings: &QueueSettings, live: u64) -> SendError {
+    let (field, limit) = match live >= settings.messages_max {
+        true => ("messages_max", settings.messages_max),
+        false => ("bytes_max", settings.bytes_max),
+    };
+    SendError::Full { field, limit }
 }
 
 /// Cuts a reason to what is kept of it.
@@ -143,17 +152,13 @@ impl<'t> QueueTx<'t> {
             return Err(SendError::Closed);
         }
         let sent = self.try_send(message)?;
-        self.shared.stats.with(|stats| match sent.duplicate {
-            true => stats.duplicates += 1,
-            false => stats.sent += 1,
-        });
+        self.shared.sent(sent);
         Ok(sent)
     }
 
     fn try_send(&self, message: &Message) -> Result<Sent, SendError> {
         let statements = &self.shared.statements;
         let now = self.now();
-        let full = |field, limit| Err(SendError::Full { field, limit });
         if let Some(dedup) = message.get_dedup() {
             self.execute(&statements.forget_dedups, [nanos(now)])
                 .map_err(backend)?;
@@ -168,7 +173,8 @@ impl<'t> QueueTx<'t> {
             }
             let limit = self.settings().dedup_max;
             if self.counts().map_err(backend)?.dedups >= limit {
-                return full("dedup_max", limit);
+                let field = "dedup_max";
+                return Err(SendError::Full { field, limit });
             }
         }
         let mut sent = self.insert(message, now).map_err(backend)?;
@@ -178,15 +184,8 @@ impl<'t> QueueTx<'t> {
             sent = self.insert(message, now).map_err(backend)?;
         }
         let Some(sent) = sent else {
-            let QueueSettings {
-                messages_max,
-                bytes_max,
-                ..
-            } = *self.settings();
-            return match self.counts().map_err(backend)?.live >= messages_max {
-                true => full("messages_max", messages_max),
-                false => full("bytes_max", bytes_max),
-            };
+            let live = self.counts().map_err(backend)?.live;
+            return Err(full(self.settings(), live));
         };
         if let Some(dedup) = message.get_dedup() {
             let until = nanos(now + self.settings().dedup_window);
@@ -201,16 +200,20 @@ impl<'t> QueueTx<'t> {
 
     /// Adds a message, unless a limit is reached.
     fn insert(&self, message: &Message, now: Wall) -> Result<Option<i64>, EngineError> {
-        let not_before = message.delay_from(now).map_or(now, |delay| now + delay);
-        let expires = message.get_ttl().map(|ttl| nanos(not_before + ttl));
+        let Stored {
+            not_before,
+            expires,
+            bytes,
+            headers,
+        } = Stored::of(message, now);
         let params = params![
             message.get_key(),
             message.get_priority(),
             nanos(now),
-            nanos(not_before),
+            not_before,
             expires,
-            number(size(message) as u64),
-            encode(message.headers()),
+            bytes,
+            headers,
             &message.payload()[..],
             number(self.settings().messages_max),
             number(self.settings().bytes_max),

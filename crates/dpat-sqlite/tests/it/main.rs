@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod faults;
+mod in_sqlx;
 mod inboxes;
 mod kit;
 mod outboxes;

@@ -12,15 +12,15 @@ use dpat_testkit::live::{Law, conformance};
 use crate::kit::{Folder, claim, event};
 
 /// An outbox with its file, which the laws reopen.
-struct OnSqlite {
-    outbox: Outbox,
-    folder: Folder,
-    limits: Limits,
+pub(crate) struct OnSqlite {
+    pub(crate) outbox: Outbox,
+    pub(crate) folder: Folder,
+    pub(crate) limits: Limits,
     threads: Threads,
 }
 
 impl OnSqlite {
-    fn new(folder: Folder, limits: Limits, threads: Threads) -> Self {
+    pub(crate) fn new(folder: Folder, limits: Limits, threads: Threads) -> Self {
         Self {
             outbox: Outbox::open(&folder.config().threads(threads), limits).unwrap(),
             folder,
