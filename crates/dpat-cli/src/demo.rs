@@ -106,8 +106,8 @@ pub(crate) struct Demo {
     /// What the run is about.
     #[arg(long, value_enum, default_value = "shop")]
     scenario: ScenarioName,
-    /// Where queue, outbox, inbox and notices are: embedded, redis, nats; or the URL of a server that runs. Without a URL a
-    /// server is started for the run, and killed in the middle of it.
+    /// Where stores, queue and notices are: embedded, sqlite, postgres, redis, nats; or the URL of a server that runs. Without a
+    /// URL a server is started for the run, and killed in the middle of it.
     #[arg(long, value_name = "NAME|URL", default_value = "embedded", value_parser = engine::parse, conflicts_with = "simulated")]
     engine: (Engine, Option<Url>),
     /// Run each service as a process of its own, and kill some by SIGKILL.

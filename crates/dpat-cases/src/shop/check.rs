@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use dpat_core::Sleep;
 use dpat_model::Script;
 use dpat_queue::{ManageError, Message, Queue};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::chaos::{self, Do};
 use super::domain::{Item, OrderCompleted, OrderRecord, State, opening_stock};
 use super::driver::Sent;
+use super::engine::StoreSite;
 use super::journal::{self, Call, Entry as JournalEntry, Injected, Queued};
 use super::policy::{BUDGET_FLOOR, BUDGET_RATIO, BUDGET_WINDOW, MINIMUM_CALLS, OPEN_TIME, PROBES};
 use super::record::{Check, FirstBad, Violation};
@@ -20,12 +22,8 @@ use super::service::inventory::{HOLDS, STOCK};
 use super::service::payment::{Entry, Kind, LEDGER};
 use super::service::ports::{Peer, Read, Reply, Store, StoreError, Table, decode};
 use super::service::shipping::{QUEUE_BYTES_MAX, SHIPMENTS, Shipment};
-use super::shell::redb;
 use super::supervisor::Outage;
 use super::workflow::{ATTEMPTS_PER_TRY, ORDERS};
-
-/// Looks at the rows of one store.
-pub type Look<'l> = dyn FnMut(&dyn Read) -> Result<(), StoreError> + 'l;
 
 /// The rows of all stores.
 #[derive(Debug, Default)]
@@ -86,53 +84,68 @@ fn owner(key: &str) -> String {
 }
 
 impl Stores {
-    /// Reads all rows; `open` gives access to the store of a service.
+    /// Reads all rows of one service.
     ///
     /// # Errors
-    /// Whatever the stores report.
-    pub fn collect(
-        mut open: impl FnMut(Peer, &mut Look<'_>) -> Result<(), StoreError>,
-    ) -> Result<Self, StoreError> {
+    /// Whatever the store reports.
+    pub fn of(peer: Peer, tx: &dyn Read) -> Result<Self, StoreError> {
         let mut stores = Self::default();
-        open(Peer::Order, &mut |tx| {
-            stores.orders = rows(tx, ORDERS)?.into_iter().collect();
-            tx.acknowledged(&mut |order_id| {
-                stores.acknowledged.insert(order_id.to_owned());
-            })
-        })?;
-        open(Peer::Inventory, &mut |tx| {
-            stores.stock = rows(tx, STOCK)?.into_iter().collect();
-            stores.holds = rows(tx, HOLDS)?.into_iter().collect();
-            Ok(())
-        })?;
-        open(Peer::Payment, &mut |tx| {
-            for (key, entry) in rows(tx, LEDGER)? {
-                stores.ledger.entry(owner(&key)).or_default().push(entry);
+        match peer {
+            Peer::Order => {
+                stores.orders = rows(tx, ORDERS)?.into_iter().collect();
+                tx.acknowledged(&mut |order_id| {
+                    stores.acknowledged.insert(order_id.to_owned());
+                })?;
             }
-            Ok(())
-        })?;
-        open(Peer::Shipping, &mut |tx| {
-            for (key, shipment) in rows(tx, SHIPMENTS)? {
-                let parcels = stores.shipments.entry(owner(&key)).or_default();
-                parcels.push(shipment);
+            Peer::Inventory => {
+                stores.stock = rows(tx, STOCK)?.into_iter().collect();
+                stores.holds = rows(tx, HOLDS)?.into_iter().collect();
             }
-            Ok(())
-        })?;
+            Peer::Payment => {
+                for (key, entry) in rows(tx, LEDGER)? {
+                    stores.ledger.entry(owner(&key)).or_default().push(entry);
+                }
+            }
+            Peer::Shipping => {
+                for (key, shipment) in rows(tx, SHIPMENTS)? {
+                    let parcels = stores.shipments.entry(owner(&key)).or_default();
+                    parcels.push(shipment);
+                }
+            }
+            Peer::Gateway => {}
+        }
         Ok(stores)
+    }
+
+    /// Adds the rows of another service.
+    pub fn add(&mut self, other: Self) {
+        self.orders.extend(other.orders);
+        self.acknowledged.extend(other.acknowledged);
+        self.stock.extend(other.stock);
+        self.holds.extend(other.holds);
+        self.ledger.extend(other.ledger);
+        self.shipments.extend(other.shipments);
     }
 
     /// Opens the stores of a run that has ended, and reads all rows.
     ///
     /// # Errors
     /// Whatever the stores report.
-    pub fn read(path: impl Fn(Peer) -> std::path::PathBuf) -> Result<Self, StoreError> {
-        Self::collect(|peer, look| {
-            let (store, owner) = redb::open(&path(peer), Arc::new(AtomicBool::new(false)))?;
-            let result = store.read(|tx| look(tx));
+    pub async fn read(
+        site: impl Fn(Peer) -> StoreSite,
+        time: &impl Sleep,
+    ) -> Result<Self, StoreError> {
+        let mut stores = Self::default();
+        for peer in Peer::ALL {
+            let (store, owner) = site(peer)
+                .open(Arc::new(AtomicBool::new(false)), time)
+                .await?;
+            let found = store.read(move |tx| Self::of(peer, tx)).await;
             drop(store);
             owner.join()?;
-            result
-        })
+            stores.add(found?);
+        }
+        Ok(stores)
     }
 
     /// Looks at what is left in the queue of shipping.

@@ -18,16 +18,15 @@ use super::chaos::Fate;
 use super::chaos::{self, Do};
 use super::config::{Config, Pattern};
 use super::engine::notices::Bridge;
-use super::engine::{Place, RemoteQueue};
+use super::engine::{Place, ShopQueue, StoreSite};
 use super::host::{self, Host};
 use super::journal::{self, Entry, Injected, Journal};
 use super::notices::Notices;
 use super::policy::{Caller, Policy, PolicyError};
 use super::service::ports::{Env, Peer, Request, Service, Step, StoreError};
 use super::shell::http::{HttpTransport, ServeError, Server};
-use super::shell::queue::FileQueue;
-use super::shell::redb::{self, RedbStore};
 use super::shell::time::RunTime;
+use super::shell::{NodeStore, StoreOwner};
 use super::story::Watched;
 use super::workflow::micros;
 
@@ -132,7 +131,7 @@ fn deaths(path: &Path) -> std::io::Result<BTreeSet<String>> {
 struct NodeEnv {
     time: RunTime,
     transport: Policy<HttpTransport, RunTime>,
-    store: RedbStore,
+    store: NodeStore,
     queue: Option<Queue>,
     notices: Notices,
     is_remote: bool,
@@ -144,7 +143,7 @@ struct NodeEnv {
 impl Env for NodeEnv {
     type Time = RunTime;
     type Transport = Policy<HttpTransport, RunTime>;
-    type Store = RedbStore;
+    type Store = NodeStore;
 
     fn time(&self) -> &RunTime {
         &self.time
@@ -152,7 +151,7 @@ impl Env for NodeEnv {
     fn transport(&self) -> &Self::Transport {
         &self.transport
     }
-    fn store(&self) -> &RedbStore {
+    fn store(&self) -> &NodeStore {
         &self.store
     }
     fn entropy(&self) -> &dyn Entropy {
@@ -216,15 +215,7 @@ pub fn run(
         .build()
         .map_err(|source| NodeError::Start { peer, source })?;
     let store_error = |source| NodeError::Store { peer, source };
-    let (store, owner) = redb::open(&config.store, Arc::clone(&severed)).map_err(store_error)?;
     let time = RunTime::since(Wall::from_nanos(config.epoch_ns));
-    let backpressure = config.run.uses(Pattern::Backpressure);
-    let files = if peer == Peer::Shipping && config.place.is_none() {
-        let folder = config.store.with_extension("queue");
-        Some(FileQueue::open(&folder, backpressure, time).map_err(store_error)?)
-    } else {
-        None
-    };
     let death = Arc::new(Death {
         peer,
         script: config.script.clone(),
@@ -233,26 +224,18 @@ pub fn run(
         died: Notify::new(),
         before: deaths(&config.journal).map_err(|source| NodeError::Start { peer, source })?,
     });
-    let parts = Parts {
-        store,
-        queue: files.as_ref().map(|files| files.queue().clone()),
-        notices: Notices::default(),
-    };
+    let mut kept = Kept::default();
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
             () = death.died.notified() => Ok(Ended::Died),
             () = stop => Ok(Ended::Stopped),
-            result = begin(config, prometheus, parts, time, Arc::clone(&death)) => result,
+            result = begin(config, prometheus, &mut kept, time, Arc::clone(&death)) => result,
         }
     });
     // Closes every socket and drops every task, and with them the last handles to the store.
     drop(runtime);
-    let closed = owner.join().map_err(store_error);
-    let closed = match files.map(FileQueue::close) {
-        None | Some(Ok(())) => closed,
-        Some(Err(error)) => closed.and(Err(store_error(error))),
-    };
+    let closed = kept.close().map_err(store_error);
     if death.dead.load(Ordering::Acquire) {
         // Whatever else broke at the same moment.
         return Ok(Ended::Died);
@@ -265,23 +248,33 @@ pub fn run(
     closed.map(|()| ended)
 }
 
-/// Moves to a server what is there, and serves.
+/// What is closed when the node has stopped.
+#[derive(Default)]
+struct Kept {
+    store: Option<StoreOwner>,
+    queue: Option<ShopQueue>,
+}
+
+impl Kept {
+    fn close(self) -> Result<(), StoreError> {
+        let stored = self.store.map_or(Ok(()), StoreOwner::join);
+        let queued = self.queue.map_or(Ok(()), ShopQueue::close);
+        stored.and(queued)
+    }
+}
+
+/// Opens what the node keeps, and serves.
 async fn begin(
     config: NodeConfig,
     prometheus: Option<PrometheusHandle>,
-    parts: Parts,
+    kept: &mut Kept,
     time: RunTime,
     death: Arc<Death>,
 ) -> Result<Ended, NodeError> {
-    let Some(place) = config.place.clone() else {
-        return serve(config, prometheus, parts, time, death).await;
-    };
     let peer = config.peer;
-    let backpressure = config.run.uses(Pattern::Backpressure);
-    let (parts, bridge) = parts
-        .with(&place, peer, backpressure, time)
-        .await
-        .map_err(|source| NodeError::Store { peer, source })?;
+    let severed = Arc::clone(&death.severed);
+    let opened = open(&config, kept, time, severed).await;
+    let (parts, bridge) = opened.map_err(|source| NodeError::Store { peer, source })?;
     let serve = serve(config, prometheus, parts, time, death);
     let Some(bridge) = bridge else {
         return serve.await;
@@ -299,35 +292,51 @@ async fn begin(
 
 /// What a node keeps, and by which it tells.
 struct Parts {
-    store: RedbStore,
+    store: NodeStore,
     queue: Option<Queue>,
     notices: Notices,
+    is_remote: bool,
 }
 
-impl Parts {
-    /// Moves to a server what the service of this node has there.
-    async fn with(
-        mut self,
-        place: &Place,
-        peer: Peer,
-        backpressure: bool,
-        time: RunTime,
-    ) -> Result<(Self, Option<Bridge>), StoreError> {
-        let mut bridge = None;
-        match peer {
-            Peer::Shipping => {
-                let remote = RemoteQueue::open(place, backpressure, time).await?;
-                self.queue = Some(remote.queue().clone());
-            }
-            Peer::Order => {
-                let (notices, connected) = Bridge::connect(place, &time).await?;
-                self.notices = notices;
-                bridge = Some(connected);
-            }
-            Peer::Gateway | Peer::Inventory | Peer::Payment => {}
+/// Opens what the service of this node has, on its engine.
+async fn open(
+    config: &NodeConfig,
+    kept: &mut Kept,
+    time: RunTime,
+    severed: Arc<AtomicBool>,
+) -> Result<(Parts, Option<Bridge>), StoreError> {
+    let engine = config.run.engine;
+    let site = StoreSite {
+        peer: config.peer,
+        engine,
+        file: config.store.clone(),
+        place: config.place.clone(),
+    };
+    let (store, owner) = site.open(severed, &time).await?;
+    kept.store = Some(owner);
+    let mut parts = Parts {
+        store,
+        queue: None,
+        notices: Notices::default(),
+        is_remote: false,
+    };
+    let mut bridge = None;
+    match (config.peer, &config.place) {
+        (Peer::Shipping, place) => {
+            let backpressure = config.run.uses(Pattern::Backpressure);
+            let opened = ShopQueue::open(engine, place.as_ref(), &config.store, backpressure, time);
+            let queue = kept.queue.insert(opened.await?);
+            parts.queue = Some(queue.queue().clone());
+            parts.is_remote = queue.is_remote();
         }
-        Ok((self, bridge))
+        (Peer::Order, Some(place)) if engine.has_notices() => {
+            let (notices, connected) = Bridge::connect(place, &time).await?;
+            parts.notices = notices;
+            bridge = Some(connected);
+        }
+        _ => {}
     }
+    Ok((parts, bridge))
 }
 
 async fn serve(
@@ -357,7 +366,7 @@ async fn serve(
         store: parts.store,
         queue: parts.queue,
         notices: parts.notices,
-        is_remote: config.place.is_some(),
+        is_remote: parts.is_remote,
         entropy,
         death,
         journal: journal.clone(),

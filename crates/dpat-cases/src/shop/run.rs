@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dpat_core::{Clock, Entropy, Sleep, SystemEntropy, TokioTime, Wall};
+use dpat_core::{Clock, Entropy, Sleep, SystemEntropy, TokioTime};
 use tempfile::TempDir;
 
 use super::chaos;
 use super::check::{History, Stores};
 use super::config::{Config, ConfigError, Nodes, Pattern};
 use super::driver::{self, Progress, Sent};
-use super::engine::{self, EngineServer, Place, RemoteQueue, ServerError};
+use super::engine::{self, Engine, EngineServer, Place, ServerError, ShopQueue, StoreSite};
 use super::generator::Generator;
 use super::plan::Plan;
 use super::policy::{Policy, PolicyError};
@@ -22,7 +23,6 @@ use super::report;
 use super::service::ports::{Peer, StoreError};
 use super::shell::http::HttpTransport;
 use super::shell::metrics;
-use super::shell::queue::FileQueue;
 use super::shell::time::RunTime;
 use super::simulated;
 use super::supervisor::{Deeds, Site, Supervisor, SupervisorError};
@@ -144,8 +144,11 @@ fn compare(other: Config, view: &mut dyn View) -> Result<Comparison, RunError> {
 pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunError> {
     config.validate()?;
     let folder = TempDir::with_prefix("dpat-shop-").map_err(io("temporary folder"))?;
+    let (server, place) = engine_of(&config)?;
+    if let Some(place) = &place {
+        prepare(&config, place).await?;
+    }
     let epoch = TokioTime.wall();
-    let (server, place) = engine_of(&config, epoch)?;
     let site = Site {
         place,
         plan: Plan::of(config.clone()),
@@ -161,8 +164,12 @@ pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunEr
         None
     };
     let mut supervisor = Supervisor::new(site.clone(), time, prometheus, Arc::clone(&deeds));
+    let server = match config.engine {
+        Engine::Sqlite => Some(EngineServer::file(site.store(Peer::Order))),
+        _ => server,
+    };
     if let Some(server) = server {
-        supervisor.take(server, engine::killed_at(&config));
+        supervisor.take(server, engine::struck_at(&config));
     }
     supervisor.start().await?;
     view.started(&config);
@@ -179,17 +186,13 @@ pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunEr
     let ((sent, samples), ()) = tokio::try_join!(customers, supervision)?;
     supervisor.stop().await?;
 
-    let mut stores = Stores::read(|peer| site.store(peer))?;
+    let mut stores = Stores::read(|peer| site.store_site(peer), &time).await?;
     let backpressure = config.uses(Pattern::Backpressure);
-    if let Some(place) = &site.place {
-        let queue = RemoteQueue::open(place, backpressure, time).await?;
-        stores.look_at(queue.queue()).await?;
-    } else {
-        let folder = site.store(Peer::Shipping).with_extension("queue");
-        let queue = FileQueue::open(&folder, backpressure, time)?;
-        stores.look_at(queue.queue()).await?;
-        queue.close()?;
-    }
+    let store = site.store(Peer::Shipping);
+    let place = site.place.as_ref();
+    let queue = ShopQueue::open(config.engine, place, &store, backpressure, time).await?;
+    stores.look_at(queue.queue()).await?;
+    queue.close()?;
     let evidence = Evidence {
         stores,
         history: History::read(|peer| site.journal(peer)).map_err(io("journal"))?,
@@ -201,10 +204,7 @@ pub async fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunEr
 }
 
 /// Starts the server of a run that wants one of its own, and says where it is.
-fn engine_of(
-    config: &Config,
-    epoch: Wall,
-) -> Result<(Option<EngineServer>, Option<Place>), RunError> {
+fn engine_of(config: &Config) -> Result<(Option<EngineServer>, Option<Place>), RunError> {
     let engine = config.engine;
     if !engine.is_server() {
         return Ok((None, None));
@@ -212,13 +212,31 @@ fn engine_of(
     let (server, url) = match &config.engine_url {
         Some(url) => (None, url.clone()),
         None => {
-            let server = EngineServer::start(engine)?;
-            let url = server.url();
+            let (server, url) = EngineServer::start(engine)?;
             (Some(server), url)
         }
     };
-    let run = format!("shop-{:x}", epoch.as_nanos());
+    let run = format!("shop-{:x}", TokioTime.wall().as_nanos());
     Ok((server, Some(Place { engine, url, run })))
+}
+
+/// Makes the tables of a run before it begins, where that takes time: faults strike by its clock.
+async fn prepare(config: &Config, place: &Place) -> Result<(), RunError> {
+    if config.engine != Engine::Postgres {
+        return Ok(());
+    }
+    for peer in Peer::ALL {
+        let site = StoreSite {
+            peer,
+            engine: config.engine,
+            file: PathBuf::new(),
+            place: Some(place.clone()),
+        };
+        let (store, owner) = site.open(Arc::default(), &TokioTime).await?;
+        drop(store);
+        owner.join()?;
+    }
+    Ok(())
 }
 
 /// Sends the orders, waits until all are done, and watches meanwhile.

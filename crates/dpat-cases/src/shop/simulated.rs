@@ -166,10 +166,10 @@ impl SimShop {
 
     /// Reads what is durable, and what was written down.
     fn evidence(&self, samples: Vec<Sample>) -> Result<Evidence, StoreError> {
-        let mut stores = Stores::collect(|peer, look| match self.stores.get(&peer) {
-            Some(durable) => durable.read(|tx| look(tx)),
-            None => Ok(()),
-        })?;
+        let mut stores = Stores::default();
+        for (peer, durable) in &self.stores {
+            stores.add(durable.read(|tx| Stores::of(*peer, tx))?);
+        }
         let queue = self.queue.lock().clone();
         if let Some(queue) = queue {
             // An embedded queue answers at once.

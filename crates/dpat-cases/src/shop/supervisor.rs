@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::chaos::{self, Do, Timed};
 use super::config::Nodes;
-use super::engine::{EngineServer, Place};
+use super::engine::{Engine, EngineServer, Place, StoreSite};
 use super::journal::{self, Entry};
 use super::node::{Ended, LocalNode, NodeConfig, NodeError};
 use super::plan::Plan;
@@ -30,9 +30,6 @@ const READY_WAIT: Duration = Duration::from_secs(20);
 /// How long a page may take.
 const PAGE_WAIT: Duration = Duration::from_secs(1);
 
-/// The fault that kills the server of the engine.
-pub const ENGINE_KILLED: &str = "engine_kill";
-
 /// A service that does not come up, or goes down by itself.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -46,7 +43,7 @@ pub enum SupervisorError {
         /// Which service.
         peer: Peer,
     },
-    /// The server of the engine did not come up again.
+    /// The engine could not be struck, or did not come up again.
     #[error("engine: {0}")]
     Engine(std::io::Error),
     /// A service did not become ready.
@@ -116,7 +113,22 @@ impl Site {
     /// Returns the file of a service's store.
     #[must_use]
     pub fn store(&self, peer: Peer) -> PathBuf {
-        self.folder.join(format!("{peer}.redb"))
+        let ending = match self.plan.run.engine {
+            Engine::Sqlite => "db",
+            _ => "redb",
+        };
+        self.folder.join(format!("{peer}.{ending}"))
+    }
+
+    /// Returns where a service's store is.
+    #[must_use]
+    pub fn store_site(&self, peer: Peer) -> StoreSite {
+        StoreSite {
+            peer,
+            engine: self.plan.run.engine,
+            file: self.store(peer),
+            place: self.place.clone(),
+        }
     }
 
     /// Returns the file of a service's journal.
@@ -190,7 +202,7 @@ pub struct Supervisor {
     /// Kills to come, the next one last.
     kills: Vec<(Instant, Peer, Duration)>,
     server: Option<EngineServer>,
-    /// When the server is killed, and for how long it is away.
+    /// When the engine is struck, and for how long it is away.
     blow: Option<Timed>,
     deeds: Arc<Mutex<Deeds>>,
 }
@@ -224,7 +236,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes the server of the run, to be killed at a time; it stops with the supervisor.
+    /// Takes the engine of the run, to be struck at a time; a server stops with the supervisor.
     pub(crate) fn take(&mut self, server: EngineServer, blow: Option<Timed>) {
         self.server = Some(server);
         self.blow = blow;
@@ -296,7 +308,7 @@ impl Supervisor {
             for peer in Peer::ALL {
                 self.look_after(peer).await?;
             }
-            self.strike_engine()?;
+            self.strike_engine().await?;
             self.time.sleep(TICK).await;
         }
         Ok(())
@@ -317,31 +329,43 @@ impl Supervisor {
         }
     }
 
-    /// Kills the server when it is time, and starts it again when that is over.
-    ///
-    /// The start waits, for a moment, until the server answers.
-    fn strike_engine(&mut self) -> Result<(), SupervisorError> {
+    /// Strikes the engine when it is time, and lets it come back when that is over.
+    async fn strike_engine(&mut self) -> Result<(), SupervisorError> {
         let (Some(server), Some(blow)) = (&mut self.server, self.blow) else {
             return Ok(());
         };
         let now_us = micros(self.time.now());
         if now_us >= blow.at_us + blow.for_us {
-            self.blow = None;
-            return server.restart().map_err(SupervisorError::Engine);
+            return self.restore_engine().await;
         }
-        let is_struck = |fault: &FaultEvent| fault.kind == ENGINE_KILLED;
+        let kind = server.strike_name();
+        let is_struck = |fault: &FaultEvent| fault.kind == kind;
         let mut deeds = self.deeds.lock();
         if now_us >= blow.at_us && !deeds.faults.iter().any(is_struck) {
-            server.kill();
+            server.strike().map_err(SupervisorError::Engine)?;
             deeds.faults.push(FaultEvent {
                 at_ms: now_us / 1_000,
                 target: blow.peer,
-                kind: ENGINE_KILLED.to_owned(),
+                kind: kind.to_owned(),
                 duration_ms: Some(blow.for_us / 1_000),
                 order_id: None,
             });
         }
         Ok(())
+    }
+
+    /// Waits for a server until it answers. Customers go on meanwhile.
+    async fn restore_engine(&mut self) -> Result<(), SupervisorError> {
+        self.blow = None;
+        let Some(mut server) = self.server.take() else {
+            return Ok(());
+        };
+        let restored = tokio::task::spawn_blocking(move || (server.restore(), server));
+        let (restored, server) = restored
+            .await
+            .map_err(|error| SupervisorError::Engine(std::io::Error::other(error)))?;
+        self.server = Some(server);
+        restored.map_err(SupervisorError::Engine)
     }
 
     /// Remembers the most memory that a process of this service had.

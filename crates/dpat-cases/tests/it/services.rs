@@ -15,7 +15,7 @@ use dpat_cases::shop::service::shipping::{QUEUE_BYTES_MAX, SHIPMENTS, Shipping};
 use dpat_core::{Class, Deadline};
 use futures_util::FutureExt;
 
-use crate::world::{World, with_world};
+use crate::world::{World, now, with_world};
 
 /// Nobody is reachable.
 #[derive(Clone)]
@@ -42,11 +42,11 @@ const RESERVE: &str = r#"{"items":[{"sku":"rare-1","quantity":4},{"sku":"rare-1"
 const CHARGE: &str = r#"{"customer":"c","cents":500}"#;
 
 fn stock(env: &TestEnv) -> u64 {
-    env.store.read(|tx| on_hand(tx, "rare-1")).unwrap()
+    now(env.store.read(|tx| on_hand(tx, "rare-1"))).unwrap()
 }
 
 fn money(env: &TestEnv) -> Vec<(Kind, u64)> {
-    let entries = env.store.read(|tx| movements(tx, "o1")).unwrap();
+    let entries = now(env.store.read(|tx| movements(tx, "o1"))).unwrap();
     entries
         .iter()
         .map(|entry| (entry.kind, entry.cents))
@@ -126,19 +126,21 @@ fn without_memory_a_repetition_charges_again_and_a_void_refunds_all() {
 }
 
 fn parcels(env: &TestEnv) -> u64 {
-    let mut parcels = 0;
-    let count = &mut |_: &str, _: &[u8]| {
-        parcels += 1;
-        true
-    };
-    env.store.read(|tx| tx.scan(SHIPMENTS, "", count)).unwrap();
-    parcels
+    let counted = env.store.read(|tx| {
+        let mut parcels = 0;
+        tx.scan(SHIPMENTS, "", &mut |_, _| {
+            parcels += 1;
+            true
+        })?;
+        Ok(parcels)
+    });
+    now(counted).unwrap()
 }
 
 /// Packs until nothing waits; retries come in virtual time.
 async fn pack(env: &TestEnv, shipping: &Shipping<TestEnv>) {
     let done = async {
-        while shipping.gauges().queued > 0 {
+        while now(shipping.gauges()).queued > 0 {
             env.store.transact(|_| Ok(())).await.unwrap();
             tokio::task::yield_now().await;
             env.time.advance(Duration::from_millis(1));
@@ -159,7 +161,7 @@ fn an_event_that_comes_twice_is_shipped_once() {
         for _ in 0..2 {
             assert_eq!(ask(&shipping, Step::Ship, EVENT).await, Reply::Done);
         }
-        assert_eq!(shipping.gauges().queued, 2);
+        assert_eq!(now(shipping.gauges()).queued, 2);
         pack(&env, &shipping).await;
         assert_eq!(parcels(&env), 1);
         assert_eq!(env.queue.stats().await.unwrap().done, 2);

@@ -16,7 +16,7 @@ use dpat_core::{Backoff, Class, Deadline};
 use dpat_outbox::{Limits, RelayConfig};
 use tokio::sync::Notify;
 
-use crate::world::{World, with_limits, with_world};
+use crate::world::{World, now, with_limits, with_world};
 
 const ORDER: &str =
     r#"{"order_id":"o1","customer":"c","items":[{"sku":"s","quantity":1}],"payment_cents":5}"#;
@@ -76,7 +76,7 @@ fn config() -> OrderConfig {
 }
 
 fn record(world: &World<Scripted>) -> OrderRecord {
-    let row = world.store.read(|tx| tx.get(ORDERS, "o1")).unwrap();
+    let row = now(world.store.read(|tx| tx.get(ORDERS, "o1"))).unwrap();
     decode(ORDERS, &row.unwrap()).unwrap()
 }
 
@@ -90,7 +90,7 @@ async fn accept(service: &OrderService<World<Scripted>>) -> Result<Reply, CallEr
 async fn finish(service: &OrderService<World<Scripted>>, world: &World<Scripted>) {
     let done = async {
         loop {
-            let gauges = service.gauges();
+            let gauges = service.gauges().await;
             if gauges.open == 0 && gauges.outbox == 0 {
                 return;
             }
@@ -230,7 +230,7 @@ fn a_crash_at_any_call_is_taken_up_by_the_next_start() {
                 drop(first);
 
                 let second = OrderService::new(world.clone(), config());
-                second.resume().unwrap();
+                second.resume().await.unwrap();
                 finish(&second, &world).await;
                 let record = record(&world);
                 let terminal = record
@@ -247,7 +247,7 @@ fn a_crash_at_any_call_is_taken_up_by_the_next_start() {
                 assert_eq!(world.transport.count(Step::Ship), u32::from(!declined));
                 // The same order again gets the same answer, and nothing happens.
                 assert_eq!(accept(&second).await, Ok(Reply::Accepted));
-                assert_eq!(second.gauges().open, 0);
+                assert_eq!(second.gauges().await.open, 0);
             });
         }
     }
@@ -276,7 +276,8 @@ fn a_full_backlog_turns_orders_away_before_they_are_stored() {
         let error = accept(&service).await.unwrap_err();
         assert_eq!(error.class, Class::Overloaded);
         assert!(error.retry_after.is_some());
-        assert_eq!(world.store.read(|tx| tx.get(ORDERS, "o1")), Ok(None));
+        let row = world.store.read(|tx| tx.get(ORDERS, "o1")).await;
+        assert_eq!(row, Ok(None));
     });
 }
 
@@ -299,7 +300,7 @@ fn a_full_outbox_keeps_orders_open_until_the_relay_has_made_room() {
             assert_eq!(answer, Ok(Reply::Accepted));
         }
         finish(&service, &world).await;
-        assert_eq!(service.gauges().completed, 3);
+        assert_eq!(service.gauges().await.completed, 3);
         assert_eq!(world.transport.count(Step::Ship), 5 + 3);
     });
 }

@@ -6,16 +6,17 @@ use std::sync::atomic::AtomicBool;
 use dpat_cases::shop::chaos::Fate;
 use dpat_cases::shop::service::ports::{Env, Request, Transport};
 use dpat_cases::shop::service::shipping::queue_limits;
-use dpat_cases::shop::shell::redb::{self, RedbStore};
+use dpat_cases::shop::shell::{NodeStore, redb};
 use dpat_core::{Entropy, ManualTime, SplitMix64};
 use dpat_outbox::Limits;
 use dpat_queue::Queue;
+use futures_util::FutureExt;
 
 /// A service's environment: virtual time, a store of its own, and a network given by the test.
 #[derive(Clone)]
 pub(crate) struct World<T> {
     pub(crate) time: ManualTime,
-    pub(crate) store: RedbStore,
+    pub(crate) store: NodeStore,
     pub(crate) transport: T,
     pub(crate) queue: Queue,
     entropy: Arc<SplitMix64>,
@@ -24,7 +25,7 @@ pub(crate) struct World<T> {
 impl<T: Transport> Env for World<T> {
     type Time = ManualTime;
     type Transport = T;
-    type Store = RedbStore;
+    type Store = NodeStore;
 
     fn time(&self) -> &ManualTime {
         &self.time
@@ -32,7 +33,7 @@ impl<T: Transport> Env for World<T> {
     fn transport(&self) -> &T {
         &self.transport
     }
-    fn store(&self) -> &RedbStore {
+    fn store(&self) -> &NodeStore {
         &self.store
     }
     fn entropy(&self) -> &dyn Entropy {
@@ -75,4 +76,9 @@ pub(crate) fn with_limits<T: Transport>(
         .unwrap()
         .block_on(test(world));
     owner.join().unwrap();
+}
+
+/// Waits for what an embedded store answers at once.
+pub(crate) fn now<T>(answer: impl Future<Output = T>) -> T {
+    answer.now_or_never().expect("it answers at once")
 }

@@ -1,12 +1,13 @@
 //! Where the shop keeps what must outlive a process: embedded, or on an engine that a team runs already.
 //!
-//! NATS and Redis have no transaction to join: there the store of each service stays embedded, with its outbox, and the
-//! queue and the notices move.
+//! On SQLite and PostgreSQL the store of each service moves, with its outbox and its inbox. NATS and Redis have no transaction
+//! to join: there it stays embedded, and the queue and the notices move.
 
+mod fault;
 mod nats;
 pub mod notices;
 mod queue;
-mod server;
+mod store;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use std::time::Duration;
 use dpat_core::Sleep;
 use serde::{Deserialize, Serialize};
 
-pub use queue::RemoteQueue;
-pub use server::{EngineServer, ServerError, killed_at};
+pub use fault::{EngineServer, ServerError, struck_at};
+pub use queue::ShopQueue;
+pub use store::StoreSite;
 
 /// An engine that the shop can run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +28,10 @@ pub enum Engine {
     /// redb and a write-ahead log, in each service.
     #[default]
     Embedded,
+    /// The stores and the queue in SQLite files, one of each service.
+    Sqlite,
+    /// The stores on PostgreSQL.
+    Postgres,
     /// The queue and the notices on Redis.
     Redis,
     /// The queue on JetStream, and the notices on NATS.
@@ -34,13 +40,21 @@ pub enum Engine {
 
 impl Engine {
     /// Every engine.
-    pub const ALL: [Self; 3] = [Self::Embedded, Self::Redis, Self::Nats];
+    pub const ALL: [Self; 5] = [
+        Self::Embedded,
+        Self::Sqlite,
+        Self::Postgres,
+        Self::Redis,
+        Self::Nats,
+    ];
 
     /// Returns the name used on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Embedded => "embedded",
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
             Self::Redis => "redis",
             Self::Nats => "nats",
         }
@@ -49,7 +63,8 @@ impl Engine {
     /// The schemes of its URLs.
     const fn schemes(self) -> &'static [&'static str] {
         match self {
-            Self::Embedded => &[],
+            Self::Embedded | Self::Sqlite => &[],
+            Self::Postgres => &["postgres", "postgresql"],
             Self::Redis => &["redis", "rediss"],
             Self::Nats => &["nats", "tls"],
         }
@@ -58,7 +73,13 @@ impl Engine {
     /// Says whether it is a server.
     #[must_use]
     pub const fn is_server(self) -> bool {
-        !matches!(self, Self::Embedded)
+        !matches!(self, Self::Embedded | Self::Sqlite)
+    }
+
+    /// Says whether the notices are carried by it.
+    #[must_use]
+    pub const fn has_notices(self) -> bool {
+        matches!(self, Self::Redis | Self::Nats)
     }
 }
 
@@ -130,9 +151,9 @@ pub struct Place {
 }
 
 /// How long a server may be away when a node starts.
-const AWAY_MAX: Duration = Duration::from_secs(20);
+pub(super) const AWAY_MAX: Duration = Duration::from_secs(20);
 /// How often it is looked for.
-const LOOK: Duration = Duration::from_millis(100);
+pub(super) const LOOK: Duration = Duration::from_millis(100);
 
 /// Tries again for a while: a node may start while its server is away.
 async fn patiently<T, E, R>(time: &impl Sleep, mut attempt: impl FnMut() -> R) -> Result<T, E>
@@ -163,6 +184,10 @@ mod tests {
         assert_eq!(url.reveal(), "redis://user:secret@somewhere:1/");
         assert_eq!(format!("{url:?}"), "redis://…");
         assert_eq!(parse("nats://somewhere").unwrap().0, Engine::Nats);
+        assert_eq!(
+            parse("postgresql://somewhere/shop").unwrap().0,
+            Engine::Postgres
+        );
         for bad in ["", "mysql", "http://somewhere", "://"] {
             let why = parse(bad).unwrap_err();
             assert!(

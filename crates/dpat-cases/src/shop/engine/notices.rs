@@ -83,8 +83,9 @@ async fn open(place: &Place) -> Result<PubSub, StoreError> {
             let hub = ChannelHub::open(&config).await;
             Ok(hub.map_err(|error| failed(&error))?.hub())
         }
-        Engine::Embedded => Err(StoreError::Engine(
-            "embedded notices have no server".to_owned(),
-        )),
+        Engine::Embedded | Engine::Sqlite | Engine::Postgres => Err(StoreError::Engine(format!(
+            "{} carries no notices",
+            place.engine
+        ))),
     }
 }

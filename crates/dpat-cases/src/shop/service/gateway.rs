@@ -49,10 +49,12 @@ impl<E: Env> Gateway<E> {
             return Ok(Reply::Invalid(error.to_string()));
         }
         let fingerprint = order.fingerprint();
+        let order_id = order.order_id.clone();
         let receipt = self
             .env
             .store()
-            .read(|tx| tx.get(RECEIPTS, &order.order_id))
+            .read(move |tx| tx.get(RECEIPTS, &order_id))
+            .await
             .map_err(|error| unavailable(&error))?;
         if let Some(known) = receipt {
             let same = known == fingerprint.to_le_bytes();
@@ -111,7 +113,7 @@ impl<E: Env> Service for Gateway<E> {
         Ok(())
     }
 
-    fn gauges(&self) -> Gauges {
+    async fn gauges(&self) -> Gauges {
         Gauges::default()
     }
 }

@@ -118,7 +118,7 @@ impl<E: Env> Service for Inventory<E> {
         idempotency::keep(&self.env).await
     }
 
-    fn gauges(&self) -> Gauges {
+    async fn gauges(&self) -> Gauges {
         Gauges::default()
     }
 }

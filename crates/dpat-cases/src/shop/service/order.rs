@@ -99,7 +99,7 @@ impl<E: Env> OrderService<E> {
                 }
                 tx.put(ORDERS, order_id, &encode(&record)?)?;
                 tx.put(OPEN, order_id, b"")?;
-                Ok(Ok(record))
+                Ok(Ok(record.clone()))
             })
             .await
             .map_err(|error| unavailable(&error))?;
@@ -119,11 +119,12 @@ impl<E: Env> OrderService<E> {
         self.queue.push(record);
     }
 
-    fn status(&self, order_id: &str) -> Result<Reply, CallError> {
+    async fn status(&self, order_id: String) -> Result<Reply, CallError> {
         let row = self
             .env
             .store()
-            .read(|tx| tx.get(ORDERS, order_id))
+            .read(move |tx| tx.get(ORDERS, &order_id))
+            .await
             .map_err(|error| unavailable(&error))?;
         let Some(row) = row else {
             return Ok(Reply::NotFound);
@@ -173,13 +174,13 @@ impl<E: Env> Service for OrderService<E> {
     async fn handle(&self, request: Request, _deadline: Deadline) -> Result<Reply, CallError> {
         match request.step {
             Step::Accept => self.accept(request).await,
-            Step::Status => self.status(&request.order_id),
+            Step::Status => self.status(request.order_id).await,
             _ => Ok(Reply::NotFound),
         }
     }
 
-    fn resume(&self) -> Result<(), StoreError> {
-        let records = self.env.store().read(|tx| {
+    async fn resume(&self) -> Result<(), StoreError> {
+        let open = self.env.store().read(|tx| {
             let mut ids = Vec::new();
             tx.scan(OPEN, "", &mut |id, _| {
                 ids.push(id.to_owned());
@@ -192,8 +193,8 @@ impl<E: Env> Service for OrderService<E> {
                 }
             }
             Ok(records)
-        })?;
-        for record in records {
+        });
+        for record in open.await? {
             self.enqueue(record);
         }
         // The relay finds by itself what a predecessor left.
@@ -209,7 +210,7 @@ impl<E: Env> Service for OrderService<E> {
         }
     }
 
-    fn gauges(&self) -> Gauges {
+    async fn gauges(&self) -> Gauges {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let accepted = read(&self.counts.accepted);
         let completed = read(&self.counts.completed);
@@ -220,7 +221,7 @@ impl<E: Env> Service for OrderService<E> {
             compensated,
             open: accepted.saturating_sub(completed + compensated),
             // A store that does not tell may have some.
-            outbox: self.env.store().backlog().unwrap_or(1),
+            outbox: self.env.store().backlog().await.unwrap_or(1),
             queued: 0,
         }
     }

@@ -73,7 +73,7 @@ impl<E: Env> Payment<E> {
                     let entry = Entry {
                         kind: Kind::Charge,
                         cents: body.cents,
-                        customer: body.customer,
+                        customer: body.customer.clone(),
                         at_us,
                     };
                     append(tx, &request.order_id, &entry)?;
@@ -145,7 +145,7 @@ impl<E: Env> Service for Payment<E> {
         idempotency::keep(&self.env).await
     }
 
-    fn gauges(&self) -> Gauges {
+    async fn gauges(&self) -> Gauges {
         Gauges::default()
     }
 }

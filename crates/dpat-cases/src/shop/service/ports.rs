@@ -326,22 +326,22 @@ pub trait Store: Clone + Send + Sync + 'static {
     ///
     /// The store may group the transactions of many callers into one commit, one after the other: each sees the
     /// writes of those before it. So `work` decides first and writes afterwards; an error that it returns fails the
-    /// whole group, and nothing of the group is kept.
+    /// whole group, and nothing of the group is kept. A store that was away in the middle runs `work` again, from the start.
     ///
     /// Cancel safety: a dropped call may or may not be committed.
     fn transact<R, F>(&self, work: F) -> impl Future<Output = Result<R, StoreError>> + Send
     where
         R: Send + 'static,
-        F: FnOnce(&mut dyn Write) -> Result<R, StoreError> + Send + 'static;
+        F: Fn(&mut dyn Write) -> Result<R, StoreError> + Send + 'static;
 
     /// Reads the latest durable state.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn read<R>(
-        &self,
-        work: impl FnOnce(&dyn Read) -> Result<R, StoreError>,
-    ) -> Result<R, StoreError>;
+    fn read<R, F>(&self, work: F) -> impl Future<Output = Result<R, StoreError>> + Send
+    where
+        R: Send + 'static,
+        F: Fn(&dyn Read) -> Result<R, StoreError> + Send + 'static;
 
     /// Returns the outbox as its relay sees it.
     fn outbox(&self) -> Arc<dyn dpat_outbox::Store>;
@@ -350,7 +350,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`].
-    fn backlog(&self) -> Result<u64, StoreError>;
+    fn backlog(&self) -> impl Future<Output = Result<u64, StoreError>> + Send;
 }
 
 /// Everything that a service may touch.
@@ -372,7 +372,7 @@ pub trait Env: Clone + Send + Sync + 'static {
     fn entropy(&self) -> &dyn Entropy;
     /// Returns the queue of this node, if it has one.
     fn queue(&self) -> Option<&Queue>;
-    /// Says whether the queue is on a server, so that it does not answer at once.
+    /// Says whether the queue is on a server, or on other threads, so that it does not answer at once.
     fn is_remote(&self) -> bool {
         false
     }
@@ -404,15 +404,15 @@ pub trait Service: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// Whatever the store reports.
-    fn resume(&self) -> Result<(), StoreError> {
-        Ok(())
+    fn resume(&self) -> impl Future<Output = Result<(), StoreError>> + Send {
+        core::future::ready(Ok(()))
     }
 
     /// Does the background work; ends only if the store is gone.
     fn run(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Returns the numbers to show.
-    fn gauges(&self) -> Gauges;
+    fn gauges(&self) -> impl Future<Output = Gauges> + Send;
 
     /// Returns where this service tells what becomes of orders, if it does.
     fn notices(&self) -> Option<&Notices> {

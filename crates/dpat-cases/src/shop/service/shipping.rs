@@ -210,7 +210,7 @@ impl<E: Env> Packer<E> {
         self.env
             .store()
             .transact(move |tx| {
-                idempotency::once(tx, Memory::On, &message, |tx| pack(tx, event, at_us))
+                idempotency::once(tx, Memory::On, &message, |tx| pack(tx, &event, at_us))
             })
             .await
             .map_err(|error| Failure::retry(unavailable(&error)))?;
@@ -221,7 +221,7 @@ impl<E: Env> Packer<E> {
     }
 }
 
-fn pack(tx: &mut dyn Write, event: OrderCompleted, at_us: u64) -> Result<Reply, StoreError> {
+fn pack(tx: &mut dyn Write, event: &OrderCompleted, at_us: u64) -> Result<Reply, StoreError> {
     let mut number = 0_usize;
     tx.scan(SHIPMENTS, &format!("{}/", event.order_id), &mut |_, _| {
         number += 1;
@@ -229,8 +229,8 @@ fn pack(tx: &mut dyn Write, event: OrderCompleted, at_us: u64) -> Result<Reply, 
     })?;
     let key = format!("{}/{number:06}", event.order_id);
     let shipment = Shipment {
-        event_id: event.event_id,
-        items: event.items,
+        event_id: event.event_id.clone(),
+        items: event.items.clone(),
         at_us,
     };
     tx.put(SHIPMENTS, &key, &encode(&shipment)?)?;
@@ -265,7 +265,7 @@ impl<E: Env> Service for Shipping<E> {
         }
     }
 
-    fn gauges(&self) -> Gauges {
+    async fn gauges(&self) -> Gauges {
         let waiting = match self.stats_at_once() {
             Some(stats) => stats.ready + stats.waiting + stats.leased,
             None => self.asked.load(Ordering::Relaxed),

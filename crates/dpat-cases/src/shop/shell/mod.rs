@@ -3,9 +3,12 @@
 mod group;
 pub mod http;
 pub mod metrics;
+pub mod postgres;
 pub mod queue;
 pub mod redb;
 mod relay;
-mod rows;
 pub mod sim;
+pub mod sqlite;
 pub mod time;
+
+pub use group::{NodeStore, StoreOwner};

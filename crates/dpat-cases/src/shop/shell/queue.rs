@@ -7,7 +7,7 @@ use dpat_core::Sleep;
 use dpat_queue::{Queue, WalQueue};
 use dpat_storage::{FsStorage, Storage};
 
-use super::rows::engine;
+use super::group::engine;
 use crate::shop::service::ports::StoreError;
 use crate::shop::service::shipping::queue_limits;
 

@@ -1,26 +1,21 @@
 //! The store of one node, on redb.
-//!
-//! A thread of its own takes every transaction that waits, runs them one after the other in one redb transaction,
-//! commits once, and only then answers them all.
 
-use std::fmt;
+mod rows;
+
 use std::fs::{File, OpenOptions};
-use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use dpat_outbox::Limits;
 use redb::backends::FileBackend;
 use redb::{Database, Durability, StorageBackend};
-use tokio::sync::mpsc;
 
-use super::group::{self, GROUP_MAX, Job, QUEUE_MAX};
+use super::group::{NodeStore, Parts, StoreOwner, engine};
 use super::relay::GroupOutbox;
-use super::rows::{Ground, engine};
-use crate::shop::service::ports::{Read, Store, StoreError, Write};
+use crate::shop::service::ports::StoreError;
+use rows::Ground;
 
 /// Memory for pages, per store.
 const CACHE_BYTES: usize = 16 << 20;
@@ -67,37 +62,6 @@ impl StorageBackend for Severable {
     }
 }
 
-/// A handle to the store; clones share it.
-#[derive(Clone)]
-pub struct RedbStore {
-    jobs: mpsc::Sender<Job>,
-    ground: Ground,
-}
-
-impl fmt::Debug for RedbStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedbStore").finish_non_exhaustive()
-    }
-}
-
-/// Owns the writer of a store.
-#[derive(Debug)]
-pub struct StoreOwner {
-    writer: JoinHandle<()>,
-}
-
-impl StoreOwner {
-    /// Waits until the file is closed; every [`RedbStore`] must have been dropped before.
-    ///
-    /// # Errors
-    /// [`StoreError::Engine`] if the writer panicked.
-    pub fn join(self) -> Result<(), StoreError> {
-        self.writer
-            .join()
-            .map_err(|_| engine("the writer panicked"))
-    }
-}
-
 /// Opens or creates the store in `path`; repairs it after a crash.
 ///
 /// Setting `severed` cuts the store off from its file, as a killed process is: nothing is written any more, not even
@@ -105,7 +69,7 @@ impl StoreOwner {
 ///
 /// # Errors
 /// [`StoreError::Engine`].
-pub fn open(path: &Path, severed: Arc<AtomicBool>) -> Result<(RedbStore, StoreOwner), StoreError> {
+pub fn open(path: &Path, severed: Arc<AtomicBool>) -> Result<(NodeStore, StoreOwner), StoreError> {
     open_with(path, severed, Limits::DEFAULT)
 }
 
@@ -117,18 +81,15 @@ pub fn open_with(
     path: &Path,
     severed: Arc<AtomicBool>,
     limits: Limits,
-) -> Result<(RedbStore, StoreOwner), StoreError> {
+) -> Result<(NodeStore, StoreOwner), StoreError> {
     let database = open_database(path, severed)?;
     let ground = Ground::open(database, limits, Durability::Immediate)?;
-    let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-    let writer = std::thread::Builder::new()
-        .name("store".to_owned())
-        .spawn({
-            let ground = ground.clone();
-            move || write_loop(&ground, queue)
-        })
-        .map_err(engine)?;
-    Ok((RedbStore { jobs, ground }, StoreOwner { writer }))
+    let outbox = ground.outbox().clone();
+    let parts = Parts {
+        look: Some(Arc::new(ground.clone())),
+        ground,
+    };
+    NodeStore::start(parts, |jobs| Arc::new(GroupOutbox::new(jobs, outbox)))
 }
 
 fn open_database(path: &Path, severed: Arc<AtomicBool>) -> Result<Database, StoreError> {
@@ -144,47 +105,4 @@ fn open_database(path: &Path, severed: Arc<AtomicBool>) -> Result<Database, Stor
         .set_cache_size(CACHE_BYTES)
         .create_with_backend(Severable { file, severed })
         .map_err(engine)
-}
-
-fn write_loop(ground: &Ground, mut queue: mpsc::Receiver<Job>) {
-    let mut group = Vec::new();
-    loop {
-        if queue.blocking_recv_many(&mut group, GROUP_MAX) == 0 {
-            return;
-        }
-        let mut answers = Vec::with_capacity(group.len());
-        let result = ground.commit(group.drain(..), &mut answers);
-        for answer in answers {
-            answer(result.clone());
-        }
-        if result.is_err() {
-            // The state of a store that could not commit is not known; only a restart tells.
-            return;
-        }
-    }
-}
-
-impl Store for RedbStore {
-    fn transact<R, F>(&self, work: F) -> impl Future<Output = Result<R, StoreError>> + Send
-    where
-        R: Send + 'static,
-        F: FnOnce(&mut dyn Write) -> Result<R, StoreError> + Send + 'static,
-    {
-        group::transact(self.jobs.clone(), |rows| work(rows))
-    }
-
-    fn read<R>(
-        &self,
-        work: impl FnOnce(&dyn Read) -> Result<R, StoreError>,
-    ) -> Result<R, StoreError> {
-        self.ground.read(work)
-    }
-
-    fn outbox(&self) -> Arc<dyn dpat_outbox::Store> {
-        Arc::new(GroupOutbox::new(self.jobs.clone(), &self.ground))
-    }
-
-    fn backlog(&self) -> Result<u64, StoreError> {
-        self.ground.backlog()
-    }
 }

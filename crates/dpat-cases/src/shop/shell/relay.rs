@@ -1,48 +1,124 @@
 //! The outbox as a relay sees it: what it claims and settles shares the commits of everybody else.
 
 use async_trait::async_trait;
-use dpat_core::{Class, Effect, Wall};
+use dpat_core::{Class, Classify, Effect, Wall};
 use dpat_outbox::{
-    Batch, Claim, Lag, Parked, Position, Repair, Repaired, Replay, Replayed, Settled, Settlement,
-    Store, StoreError, Ticket,
+    Batch, Claim, Claimed, Lag, Parked, Position, Repair, Repaired, Replay, Replayed, Settled,
+    Settlement, Store, StoreError, Ticket,
 };
-use dpat_redb::{EngineError, Outbox, OutboxTx};
 use tokio::sync::mpsc;
 
 use super::group::{self, Job};
-use super::rows::Ground;
 use crate::shop::service::ports;
 
-/// An outbox whose changes go through the writer of its store.
-pub(super) struct GroupOutbox {
-    jobs: mpsc::Sender<Job>,
-    outbox: Outbox,
+/// What a relay does within the transaction of a group.
+pub(super) trait OutboxRows {
+    fn claim(&mut self, claim: &Claim) -> Result<Vec<Claimed>, ports::StoreError>;
+    fn next_due(&mut self) -> Result<Option<Wall>, ports::StoreError>;
+    fn settle(
+        &mut self,
+        now: Wall,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Settled>, ports::StoreError>;
+    fn purge(&mut self, sent_before: Wall, max: usize) -> Result<usize, ports::StoreError>;
+    fn repair(
+        &mut self,
+        now: Wall,
+        position: Position,
+        repair: &Repair,
+    ) -> Result<Repaired, ports::StoreError>;
+    fn replay(&mut self, now: Wall, replay: &Replay) -> Result<Replayed, ports::StoreError>;
 }
 
-impl GroupOutbox {
-    pub(super) fn new(jobs: mpsc::Sender<Job>, ground: &Ground) -> Self {
+/// An outbox of which a relay can ask what needs no writer.
+pub(super) trait Watched: Store + Clone {
+    /// What [`Store::wait`] takes.
+    fn ticket(&self) -> Ticket;
+    /// From when on something can be claimed, as far as it is committed.
+    fn next_due(&self) -> Result<Option<Wall>, StoreError>;
+    /// Tells relays to look.
+    fn notify(&self);
+}
+
+fn of_rows(error: impl Classify + std::fmt::Display) -> ports::StoreError {
+    match error.class() {
+        Class::Corrupt => ports::StoreError::Corrupt {
+            table: "outbox",
+            reason: error.to_string(),
+        },
+        _ => group::engine(error),
+    }
+}
+
+/// The outboxes of engines that are embedded are alike.
+macro_rules! embedded {
+    ($($engine:ident),*) => {$(
+        impl OutboxRows for $engine::OutboxTx<'_> {
+            fn claim(&mut self, claim: &Claim) -> Result<Vec<Claimed>, ports::StoreError> {
+                Self::claim(self, claim).map_err(of_rows)
+            }
+            fn next_due(&mut self) -> Result<Option<Wall>, ports::StoreError> {
+                Self::next_due(self).map_err(of_rows)
+            }
+            fn settle(
+                &mut self,
+                now: Wall,
+                settlements: &[Settlement],
+            ) -> Result<Vec<Settled>, ports::StoreError> {
+                Self::settle(self, now, settlements).map_err(of_rows)
+            }
+            fn purge(&mut self, sent_before: Wall, max: usize) -> Result<usize, ports::StoreError> {
+                Self::purge(self, sent_before, max).map_err(of_rows)
+            }
+            fn repair(
+                &mut self,
+                now: Wall,
+                position: Position,
+                repair: &Repair,
+            ) -> Result<Repaired, ports::StoreError> {
+                Self::repair(self, now, position, repair).map_err(of_rows)
+            }
+            fn replay(&mut self, now: Wall, replay: &Replay) -> Result<Replayed, ports::StoreError> {
+                Self::replay(self, now, replay).map_err(of_rows)
+            }
+        }
+
+        impl Watched for $engine::Outbox {
+            fn ticket(&self) -> Ticket {
+                Self::ticket(self)
+            }
+            fn next_due(&self) -> Result<Option<Wall>, StoreError> {
+                Ok(Self::next_due(self)?)
+            }
+            fn notify(&self) {
+                Self::notify(self);
+            }
+        }
+    )*};
+}
+
+embedded!(dpat_redb, dpat_sqlite);
+
+/// An outbox whose changes go through the writer of its store.
+pub(super) struct GroupOutbox<O> {
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    outbox: O,
+}
+
+impl<O> GroupOutbox<O> {
+    pub(super) fn new(jobs: &mpsc::Sender<Box<dyn Job>>, outbox: O) -> Self {
         Self {
-            jobs,
-            outbox: ground.outbox().clone(),
+            jobs: jobs.clone(),
+            outbox,
         }
     }
 
     /// Works in a transaction of the writer; resolves once it is durable.
     async fn on<R: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut OutboxTx<'_>) -> Result<R, EngineError> + Send + 'static,
+        work: impl Fn(&mut dyn OutboxRows) -> Result<R, ports::StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
-        let done = group::transact(self.jobs.clone(), move |rows| {
-            let mut work = Some(work);
-            let mut result = None;
-            rows.on_outbox(&mut |outbox| {
-                if let Some(work) = work.take() {
-                    result = Some(work(outbox)?);
-                }
-                Ok(())
-            })?;
-            result.ok_or(ports::StoreError::Closed)
-        });
+        let done = group::transact(self.jobs.clone(), move |rows| work(rows.outbox()?));
         done.await.map_err(store_error)
     }
 }
@@ -57,7 +133,7 @@ fn store_error(error: ports::StoreError) -> StoreError {
 }
 
 #[async_trait]
-impl Store for GroupOutbox {
+impl<O: Watched> Store for GroupOutbox<O> {
     async fn claim(&self, claim: &Claim) -> Result<Batch, StoreError> {
         // Before the look: what changes after it is not missed.
         let seen = self.outbox.ticket();
@@ -95,7 +171,7 @@ impl Store for GroupOutbox {
     }
 
     async fn lag(&self) -> Result<Lag, StoreError> {
-        Ok(self.outbox.lag_now()?)
+        self.outbox.lag().await
     }
 
     async fn purge(&self, sent_before: Wall, max: usize) -> Result<usize, StoreError> {
@@ -103,7 +179,7 @@ impl Store for GroupOutbox {
     }
 
     async fn parked(&self, after: Option<Position>, max: usize) -> Result<Vec<Parked>, StoreError> {
-        Ok(self.outbox.parked_now(after, max)?)
+        self.outbox.parked(after, max).await
     }
 
     async fn repair(

@@ -98,7 +98,7 @@ impl<S: Service> Server<S> {
         let store_error = |source| ServeError::Store { peer, source };
         let listen_error = |source| ServeError::Listen { peer, port, source };
         // Before the first request, so that no order is taken up twice.
-        self.service.resume().map_err(store_error)?;
+        self.service.resume().await.map_err(store_error)?;
         let background = self.service.clone();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .await
@@ -251,7 +251,7 @@ async fn pass_on<S: Service>(State(server): State<Arc<Server<S>>>, uri: Uri) -> 
 
 async fn status<S: Service>(State(server): State<Arc<Server<S>>>) -> Response {
     let status = Status {
-        gauges: server.service.gauges(),
+        gauges: server.service.gauges().await,
         breakers: server.policy.breakers(),
         notices: server
             .service
@@ -263,7 +263,7 @@ async fn status<S: Service>(State(server): State<Arc<Server<S>>>) -> Response {
 }
 
 async fn metrics<S: Service>(State(server): State<Arc<Server<S>>>) -> Response {
-    shell_metrics::show(server.peer, &server.service.gauges());
+    shell_metrics::show(server.peer, &server.service.gauges().await);
     let text = server
         .prometheus
         .as_ref()

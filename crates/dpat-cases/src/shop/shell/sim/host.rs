@@ -9,6 +9,7 @@ use dpat_core::{Class, Clock, Deadline, Entropy, Instant, Sleep};
 use dpat_model::Script;
 use dpat_queue::Queue;
 use dpat_sim::async_node::{AsyncNode, Closed, Incoming, Program};
+use futures_util::FutureExt;
 
 use super::store::SimStore;
 use super::transport::{SimTime, SimTransport};
@@ -107,11 +108,12 @@ impl Host for Shell {
         Box::pin(async move {
             let (peer, node) = (self.peer, self.env.node.clone());
             // Before the first request, so that no order is taken up twice.
-            let resumed = service.resume();
+            let resumed = service.resume().await;
             self.board.hang(peer, {
                 let (service, policy) = (service.clone(), self.env.transport.clone());
                 Arc::new(move || Status {
-                    gauges: service.gauges(),
+                    // A simulated store looks into memory.
+                    gauges: service.gauges().now_or_never().unwrap_or_default(),
                     breakers: policy.breakers(),
                     notices: service.notices().map(Notices::recent).unwrap_or_default(),
                 })

@@ -13,11 +13,10 @@ use dpat_idempotency::Key;
 use dpat_idempotency::inbox::Markers;
 use dpat_outbox::{AppendError, Appended, Event, MemoryOutbox, MemoryTx, Store as _};
 use dpat_sim::async_node::AsyncNode;
-use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
-use super::super::group::{self, Answer, GROUP_MAX, Job, QUEUE_MAX};
-use super::super::rows::{OutboxWork, Rows, engine};
+use super::super::group::{self, GROUP_MAX, Job, QUEUE_MAX, Rows, engine, run_all};
+use super::super::relay::OutboxRows;
 use super::outbox::{Arrived, SimOutbox};
 use crate::shop::service::ports::{Read, Store, StoreError, Table, Write};
 use crate::sync::Mutex;
@@ -105,11 +104,7 @@ impl Ground {
     }
 
     /// Runs the transactions of a group one after the other, and commits them together.
-    fn commit(
-        &self,
-        group: impl Iterator<Item = Job>,
-        answers: &mut Vec<Answer>,
-    ) -> Result<(), StoreError> {
+    fn commit(&self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         let base = self.snapshot();
         let mut overlay = Overlay {
             base: &base,
@@ -118,15 +113,7 @@ impl Ground {
             arrived: &self.arrived,
             events: None,
         };
-        for job in group {
-            match job(&mut overlay) {
-                Ok(answer) => answers.push(answer),
-                Err(refusal) => {
-                    (refusal.answer)(Err(refusal.error.clone()));
-                    return Err(refusal.error);
-                }
-            }
-        }
+        run_all(group, &mut overlay)?;
         let Overlay {
             changes, events, ..
         } = overlay;
@@ -162,7 +149,7 @@ fn change<K: Ord, V>(stored: &mut BTreeMap<K, V>, changes: BTreeMap<K, Option<V>
 #[derive(Clone)]
 pub struct SimStore {
     node: AsyncNode,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<Box<dyn Job>>,
     ground: Arc<Ground>,
 }
 
@@ -192,15 +179,16 @@ impl Store for SimStore {
     fn transact<R, F>(&self, work: F) -> impl Future<Output = Result<R, StoreError>> + Send
     where
         R: Send + 'static,
-        F: FnOnce(&mut dyn Write) -> Result<R, StoreError> + Send + 'static,
+        F: Fn(&mut dyn Write) -> Result<R, StoreError> + Send + 'static,
     {
-        group::transact(self.jobs.clone(), |rows| work(rows))
+        group::transact(self.jobs.clone(), move |rows| work(rows))
     }
 
-    fn read<R>(
-        &self,
-        work: impl FnOnce(&dyn Read) -> Result<R, StoreError>,
-    ) -> Result<R, StoreError> {
+    async fn read<R, F>(&self, work: F) -> Result<R, StoreError>
+    where
+        R: Send + 'static,
+        F: Fn(&dyn Read) -> Result<R, StoreError> + Send + 'static,
+    {
         self.ground.read(work)
     }
 
@@ -210,28 +198,23 @@ impl Store for SimStore {
         Arc::new(SimOutbox::new(self.node.clone(), outbox, arrived))
     }
 
-    fn backlog(&self) -> Result<u64, StoreError> {
-        // In memory it is known at once.
-        let lag = self.ground.outbox.lag().now_or_never();
-        match lag.ok_or(StoreError::Closed)? {
-            Ok(lag) => Ok(lag.backlog_rows),
-            Err(error) => Err(engine(error)),
-        }
+    async fn backlog(&self) -> Result<u64, StoreError> {
+        let lag = self.ground.outbox.lag().await.map_err(engine)?;
+        Ok(lag.backlog_rows)
     }
 }
 
 /// Takes whatever waits, runs it, commits once, and then answers.
-async fn write_loop(node: AsyncNode, ground: Arc<Ground>, mut queue: mpsc::Receiver<Job>) {
+async fn write_loop(node: AsyncNode, ground: Arc<Ground>, mut queue: mpsc::Receiver<Box<dyn Job>>) {
     let mut group = Vec::new();
     while queue.recv_many(&mut group, GROUP_MAX).await > 0 {
         // A crash here loses the group, of which nothing has been done yet …
         node.time().sleep(commit_takes(&node)).await;
-        let mut answers = Vec::with_capacity(group.len());
-        let result = ground.commit(group.drain(..), &mut answers);
+        let result = ground.commit(&mut group);
         // … and here keeps it, and nobody hears of it.
         give_way().await;
-        for answer in answers {
-            answer(result.clone());
+        for job in group.drain(..) {
+            job.answer(result.clone());
         }
         if result.is_err() {
             // As with a store on a real disk: only a restart tells what it holds.
@@ -401,7 +384,9 @@ impl Write for Overlay<'_> {
 }
 
 impl Rows for Overlay<'_> {
-    fn on_outbox(&mut self, _work: OutboxWork<'_>) -> Result<(), StoreError> {
-        Err(engine("the outbox of a simulated store is not in redb"))
+    fn outbox(&mut self) -> Result<&mut dyn OutboxRows, StoreError> {
+        Err(engine(
+            "the relay of a simulated store has an outbox of its own",
+        ))
     }
 }

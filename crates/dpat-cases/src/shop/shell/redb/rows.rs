@@ -2,38 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dpat_core::{Class, Classify, Wall};
+use dpat_core::Wall;
 use dpat_idempotency::Key;
 use dpat_idempotency::inbox::Markers;
 use dpat_outbox::{AppendError, Appended, Event, Limits};
-use dpat_redb::{Config, EngineError, Inbox, InboxTx, Outbox, OutboxTx, commit};
+use dpat_redb::{Config, Inbox, InboxTx, Outbox, OutboxTx, commit};
 use redb::{
     Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, TableError,
     WriteTransaction,
 };
 
-use super::group::{Answer, Job};
+use super::super::group::{self, Job, Look, Rows, engine, run_all};
+use super::super::relay::OutboxRows;
 use crate::shop::service::ports::{Read, StoreError, Table, Write};
-
-pub(super) fn engine(error: impl fmt::Display) -> StoreError {
-    StoreError::Engine(error.to_string())
-}
 
 fn definition(table: Table) -> TableDefinition<'static, &'static str, &'static [u8]> {
     TableDefinition::new(table.0)
-}
-
-/// What a relay does within the transaction.
-pub(super) type OutboxWork<'w> = &'w mut dyn FnMut(&mut OutboxTx<'_>) -> Result<(), EngineError>;
-
-/// Everything that can be done within the transaction of a group.
-pub(super) trait Rows: Write {
-    /// Works on the outbox.
-    fn on_outbox(&mut self, work: OutboxWork<'_>) -> Result<(), StoreError>;
 }
 
 /// A database with an outbox and an inbox. Clones share it.
@@ -67,24 +54,6 @@ impl Ground {
         &self.outbox
     }
 
-    /// Reads the latest durable state.
-    pub(super) fn read<R>(
-        &self,
-        work: impl FnOnce(&dyn Read) -> Result<R, StoreError>,
-    ) -> Result<R, StoreError> {
-        let snapshot = Snapshot {
-            tx: self.database.begin_read().map_err(engine)?,
-            ground: self,
-        };
-        work(&snapshot)
-    }
-
-    /// Counts the events that are neither sent nor given up.
-    pub(super) fn backlog(&self) -> Result<u64, StoreError> {
-        let lag = self.outbox.lag_now().map_err(engine)?;
-        Ok(lag.backlog_rows)
-    }
-
     /// Calls `key` with the key of each event that is known to have arrived.
     fn acknowledged(&self, key: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
         const PAGE: usize = 1_000;
@@ -102,13 +71,10 @@ impl Ground {
             }
         }
     }
+}
 
-    /// Runs the transactions of a group one after the other, and commits them together.
-    pub(super) fn commit(
-        &self,
-        group: impl Iterator<Item = Job>,
-        answers: &mut Vec<Answer>,
-    ) -> Result<(), StoreError> {
+impl group::Ground for Ground {
+    fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
         let mut transaction = self.database.begin_write().map_err(engine)?;
         transaction
             .set_durability(self.durability)
@@ -121,15 +87,7 @@ impl Ground {
             inbox: None,
             appended: false,
         };
-        for job in group {
-            match job(&mut tables) {
-                Ok(answer) => answers.push(answer),
-                Err(refusal) => {
-                    (refusal.answer)(Err(refusal.error.clone()));
-                    return Err(refusal.error);
-                }
-            }
-        }
+        run_all(group, &mut tables)?;
         let appended = tables.appended;
         drop(tables);
         commit(transaction).map_err(engine)?;
@@ -137,6 +95,18 @@ impl Ground {
             self.outbox.notify();
         }
         Ok(())
+    }
+}
+
+impl Look for Ground {
+    fn look(
+        &self,
+        work: &mut dyn FnMut(&dyn Read) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        work(&Snapshot {
+            tx: self.database.begin_read().map_err(engine)?,
+            ground: self,
+        })
     }
 }
 
@@ -175,7 +145,7 @@ impl<'t> Tables<'t> {
         Ok(self.inbox.insert(inbox))
     }
 
-    fn outbox(&mut self) -> Result<&mut OutboxTx<'t>, StoreError> {
+    fn events(&mut self) -> Result<&mut OutboxTx<'t>, StoreError> {
         let outbox = match self.outbox.take() {
             Some(open) => open,
             None => {
@@ -242,7 +212,7 @@ impl Write for Tables<'_> {
     }
 
     fn append(&mut self, event: &Event, now: Wall) -> Result<Option<Appended>, StoreError> {
-        match self.outbox()?.append(event, now) {
+        match self.events()?.append(event, now) {
             Ok(appended) => {
                 self.appended = true;
                 Ok(Some(appended))
@@ -258,14 +228,8 @@ impl Write for Tables<'_> {
 }
 
 impl Rows for Tables<'_> {
-    fn on_outbox(&mut self, work: OutboxWork<'_>) -> Result<(), StoreError> {
-        work(self.outbox()?).map_err(|error| match error.class() {
-            Class::Corrupt => StoreError::Corrupt {
-                table: "outbox",
-                reason: error.to_string(),
-            },
-            _ => engine(error),
-        })
+    fn outbox(&mut self) -> Result<&mut dyn OutboxRows, StoreError> {
+        Ok(self.events()?)
     }
 }
 
