@@ -7,8 +7,9 @@ use dpat_core::{Clock, SystemClock, Wall};
 
 use crate::error::FinishError;
 use crate::key::Key;
-use crate::machine::{Claimed, Finish};
+use crate::machine::{Claimed, Finish, Record};
 use crate::responses::Responses;
+use crate::store::Version;
 
 /// The right to act for a key, until its lease ends.
 ///
@@ -23,15 +24,23 @@ pub struct Claim<C = SystemClock> {
     key: Key,
     claimed: Claimed,
     until: Wall,
+    /// Of the row that says so, while it is known: what is swapped from it need not be read before.
+    version: Option<Version>,
 }
 
 impl<C: Clock> Claim<C> {
-    pub(crate) fn new(responses: Responses<C>, key: Key, claimed: Claimed, until: Wall) -> Self {
+    pub(crate) fn new(
+        responses: Responses<C>,
+        key: Key,
+        (claimed, until): (Claimed, Wall),
+        version: Option<Version>,
+    ) -> Self {
         Self {
             responses,
             key,
             claimed,
             until,
+            version,
         }
     }
 
@@ -65,7 +74,7 @@ impl<C: Clock> Claim<C> {
     /// # Cancel safety
     /// The response is stored or not; call again.
     pub async fn complete(&self, response: Bytes) -> Result<(), FinishError> {
-        self.finish(Finish::Complete(response)).await
+        self.end(Finish::Complete(response)).await
     }
 
     /// Frees the key: the operation surely did not happen.
@@ -76,7 +85,7 @@ impl<C: Clock> Claim<C> {
     /// # Cancel safety
     /// The key is free or not; call again.
     pub async fn release(&self) -> Result<(), FinishError> {
-        self.finish(Finish::Release).await
+        self.end(Finish::Release).await
     }
 
     /// Puts the key in doubt before its lease ends: the operation may have happened, and this holder learns no more.
@@ -87,7 +96,7 @@ impl<C: Clock> Claim<C> {
     /// # Cancel safety
     /// The key is in doubt or busy; call again.
     pub async fn doubt(&self) -> Result<(), FinishError> {
-        self.finish(Finish::Doubt).await
+        self.end(Finish::Doubt).await
     }
 
     /// Holds the claim for a whole lease from now on.
@@ -99,19 +108,24 @@ impl<C: Clock> Claim<C> {
     /// # Cancel safety
     /// The lease is extended or not; call again.
     pub async fn extend(&mut self) -> Result<(), FinishError> {
-        let until = self
-            .responses
-            .finish(&self.key, self.claimed.nonce, Finish::Extend)
-            .await?;
+        let until = self.finish(Finish::Extend).await?;
         self.until = until.unwrap_or(self.until);
+        self.version = None;
         Ok(())
     }
 
-    async fn finish(&self, what: Finish) -> Result<(), FinishError> {
-        self.responses
-            .finish(&self.key, self.claimed.nonce, what)
-            .await
-            .map(|_| ())
+    async fn end(&self, what: Finish) -> Result<(), FinishError> {
+        self.finish(what).await.map(drop)
+    }
+
+    async fn finish(&self, what: Finish) -> Result<Option<Wall>, FinishError> {
+        let known = self.version.map(|version| {
+            let until = self.until.as_nanos();
+            let claimed = self.claimed;
+            (version, Record::Claimed { claimed, until })
+        });
+        let nonce = self.claimed.nonce;
+        self.responses.finish(&self.key, nonce, what, known).await
     }
 }
 

@@ -56,9 +56,10 @@ pub use responses::{
 };
 pub use stores::{
     a_removed_row_is_gone, a_row_is_put_where_there_is_none, a_version_is_swapped_once,
-    large_rows_come_back_whole, one_of_many_swaps_wins, purging_takes_what_may_be_forgotten,
-    random_swaps_match_the_model, rows_are_kept_apart, rows_survive_reopening,
-    scans_go_in_order_and_pages, versions_never_come_back,
+    an_insert_tells_what_is_there, large_rows_come_back_whole,
+    one_of_many_inserts_wins_and_is_found, one_of_many_swaps_wins,
+    purging_takes_what_may_be_forgotten, random_swaps_match_the_model, rows_are_kept_apart,
+    rows_survive_reopening, scans_go_in_order_and_pages, versions_never_come_back,
 };
 
 use crate::error::{BeginError, FinishError, ResolveError, StoreError};
@@ -311,7 +312,9 @@ law_list!(
     purging_takes_what_may_be_forgotten,
     large_rows_come_back_whole,
     rows_survive_reopening,
+    an_insert_tells_what_is_there,
     one_of_many_swaps_wins,
+    one_of_many_inserts_wins_and_is_found,
     random_swaps_match_the_model,
 );
 

@@ -30,7 +30,7 @@ pub use fingerprint::Fingerprint;
 pub use key::{ID_BYTES_MAX, Key, KeyError, SCOPE_BYTES_MAX};
 pub use memory::MemoryStore;
 pub use responses::{Answer, Begun, InDoubt, Page, Resolution, Responses};
-pub use store::{AnyStore, Change, Row, Store, Swap, Version};
+pub use store::{AnyStore, Change, Inserted, Row, Store, Swap, Version};
 #[cfg(feature = "tower")]
 pub use tower::{
     ByClass, EffectBy, ErrorEffect, IdempotencyLayer, IdempotencyService, ReplayBody,

@@ -105,15 +105,27 @@ pub(crate) enum Decision {
     Doubt(Wall),
 }
 
+impl Ask {
+    /// The claim of a key of which nothing is known, and until when it holds.
+    pub(crate) fn first(&self, config: &Config) -> (Claimed, Wall) {
+        self.attempt(1, config)
+    }
+
+    fn attempt(&self, attempt: u32, config: &Config) -> (Claimed, Wall) {
+        let claimed = Claimed {
+            fingerprint: self.fingerprint,
+            nonce: self.nonce,
+            attempt,
+        };
+        (claimed, self.now + config.lease)
+    }
+}
+
 /// Decides whether to act.
 pub(crate) fn begin(record: Option<&Record>, ask: &Ask, config: &Config) -> Decision {
     let claim = |attempt| {
-        let claimed = Claimed {
-            fingerprint: ask.fingerprint,
-            nonce: ask.nonce,
-            attempt,
-        };
-        Decision::Claim(claimed, ask.now + config.lease)
+        let (claimed, until) = ask.attempt(attempt, config);
+        Decision::Claim(claimed, until)
     };
     let Some(record) = record else {
         return claim(1);

@@ -10,7 +10,7 @@ use dpat_core::Wall;
 
 use crate::error::StoreError;
 use crate::key::Key;
-use crate::store::{Change, Row, Store, Swap, Version};
+use crate::store::{Change, Inserted, Row, Store, Swap, Version};
 use crate::sync::Mutex;
 
 /// A bounded [`Store`] in memory: for one process, and for tests. Clones share the rows.
@@ -105,13 +105,7 @@ impl MemoryStore {
                 return Ok(Swap::Conflict);
             }
             if let Change::Put { bytes, .. } = &change {
-                let freed = old.map_or(0, |entry| size(key, &entry.bytes));
-                if old.is_none() && state.rows.len() >= self.rows_max {
-                    return Err(StoreError::full("rows", self.rows_max));
-                }
-                if state.bytes - freed + size(key, bytes) > self.bytes_max {
-                    return Err(StoreError::full("bytes", self.bytes_max));
-                }
+                self.check_room(state, key, bytes)?;
             }
             state.remove(key);
             if let Change::Put { bytes, expires } = change {
@@ -119,6 +113,34 @@ impl MemoryStore {
             }
             Ok(Swap::Done)
         })
+    }
+
+    pub(crate) fn insert_now(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        self.state.with(|state| {
+            if let Some(entry) = state.rows.get(key) {
+                return Ok(Inserted::Found(Some(entry.row())));
+            }
+            self.check_room(state, key, &bytes)?;
+            state.insert(key, bytes, expires);
+            Ok(Inserted::New(Some(Version(state.last_version))))
+        })
+    }
+
+    fn check_room(&self, state: &State, key: &Key, bytes: &Bytes) -> Result<(), StoreError> {
+        let old = state.rows.get(key);
+        let freed = old.map_or(0, |entry| size(key, &entry.bytes));
+        if old.is_none() && state.rows.len() >= self.rows_max {
+            return Err(StoreError::full("rows", self.rows_max));
+        }
+        if state.bytes - freed + size(key, bytes) > self.bytes_max {
+            return Err(StoreError::full("bytes", self.bytes_max));
+        }
+        Ok(())
     }
 
     pub(crate) fn scan_now(&self, after: Option<&Key>, max: usize) -> Vec<(Key, Row)> {
@@ -202,6 +224,15 @@ impl Store for MemoryStore {
         change: Change,
     ) -> Result<Swap, StoreError> {
         self.swap_now(key, expected, change)
+    }
+
+    async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        self.insert_now(key, bytes, expires)
     }
 
     async fn scan(&self, after: Option<&Key>, max: usize) -> Result<Vec<(Key, Row)>, StoreError> {

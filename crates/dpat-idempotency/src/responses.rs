@@ -16,7 +16,7 @@ use crate::key::Key;
 use crate::machine::{self, Ask, Claimed, Decision, Finish, Finishing, Found, Nonce, Record};
 use crate::memory::MemoryStore;
 use crate::row;
-use crate::store::{AnyStore, Change, Row, Swap, Version};
+use crate::store::{AnyStore, Change, Inserted, Row, Swap, Version};
 use crate::trace;
 
 /// How often a change is tried again when others change the same row.
@@ -168,39 +168,50 @@ impl<C: Clock> Responses<C> {
         fingerprint: Fingerprint,
         nonce: Nonce,
     ) -> Result<Begun<C>, BeginError> {
-        let held = |claimed: Claimed, until| {
-            Begun::First(Claim::new(self.clone(), key.clone(), claimed, until))
+        let held = |claimed: Claimed, until, version| {
+            let claimed = (claimed, until);
+            Begun::First(Claim::new(self.clone(), key.clone(), claimed, version))
+        };
+        let ask = || Ask {
+            fingerprint,
+            nonce,
+            now: self.inner.clock.wall(),
+        };
+        // Most keys are new.
+        let (claimed, until) = ask().first(&self.inner.config);
+        let mut found = match self.insert(key, claimed, until).await {
+            Ok(Inserted::New(version)) => return Ok(held(claimed, until, version)),
+            Ok(Inserted::Found(found)) => found,
+            // Full for new rows, or nobody knows whether it was written: the store says what is there.
+            Err(error) if error.is_full() || error.effect() == Effect::Unknown => None,
+            Err(error) => return Err(error.into()),
         };
         for _ in 0..RACES_MAX {
-            let row = self.inner.store.load(key).await?;
-            let record = read(row.as_ref()).map_err(BeginError::Corrupt)?;
-            let now = self.inner.clock.wall();
-            let ask = Ask {
-                fingerprint,
-                nonce,
-                now,
+            let row = match found.take() {
+                Some(row) => Some(row),
+                None => self.inner.store.load(key).await?,
             };
+            let record = read(row.as_ref()).map_err(BeginError::Corrupt)?;
+            let ask = ask();
+            let version = row.map(|row| row.version);
             match machine::begin(record.as_ref(), &ask, &self.inner.config) {
                 Decision::Claim(claimed, until) => {
                     let record = Record::Claimed {
                         claimed,
                         until: until.as_nanos(),
                     };
-                    let swapped = self
-                        .swap(key, row.map(|row| row.version), Some(record))
-                        .await;
-                    match swapped {
-                        Ok(Swap::Done) => return Ok(held(claimed, until)),
+                    match self.swap(key, version, Some(record)).await {
+                        Ok(Swap::Done) => return Ok(held(claimed, until, None)),
                         Ok(Swap::Conflict) => {}
                         // The next round reads whether it was written.
                         Err(error) if error.effect() == Effect::Unknown => {}
                         Err(error) => return Err(error.into()),
                     }
                 }
-                Decision::Held(claimed, until) => return Ok(held(claimed, until)),
+                Decision::Held(claimed, until) => return Ok(held(claimed, until, version)),
                 Decision::Replay(response) => return Ok(Begun::Replay(response)),
                 Decision::Busy(until) => {
-                    let retry_after = until.since(now);
+                    let retry_after = until.since(ask.now);
                     return Err(BeginError::Busy { retry_after });
                 }
                 Decision::Reused => return Err(BeginError::Reused),
@@ -208,6 +219,21 @@ impl<C: Clock> Responses<C> {
             }
         }
         Err(BeginError::Contended { limit: RACES_MAX })
+    }
+
+    async fn insert(
+        &self,
+        key: &Key,
+        claimed: Claimed,
+        until: Wall,
+    ) -> Result<Inserted, StoreError> {
+        let record = Record::Claimed {
+            claimed,
+            until: until.as_nanos(),
+        };
+        let expires = record.expires();
+        let bytes = row::encode(record);
+        self.inner.store.insert(key, bytes, expires).await
     }
 
     /// Runs `operation` unless it was done before, and stores its response.
@@ -370,17 +396,24 @@ impl<C: Clock> Responses<C> {
     }
 
     /// Ends or extends a claim, as its holder wants. Returns until when an extended claim holds.
+    ///
+    /// `known` is what the row was when it was written: nothing is read unless it is something else by now.
     pub(crate) async fn finish(
         &self,
         key: &Key,
         nonce: Nonce,
         what: Finish,
+        known: Option<(Version, Record)>,
     ) -> Result<Option<Wall>, FinishError> {
         if let Finish::Complete(response) = &what {
             self.check(response)?;
         }
+        let mut known = known.map(|(version, record)| (Some(version), Some(record)));
         for _ in 0..RACES_MAX {
-            let (version, record) = self.load(key).await?;
+            let (version, record) = match known.take() {
+                Some(known) => known,
+                None => self.load(key).await?,
+            };
             let now = self.inner.clock.wall();
             let config = &self.inner.config;
             let finishing = machine::finish(record.as_ref(), nonce, &what, now, config);

@@ -47,6 +47,15 @@ pub enum Swap {
     Conflict,
 }
 
+/// How an insert ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The row is there now. Its version, if the store tells.
+    New(Option<Version>),
+    /// There was a row; nothing was changed. None: it was gone when the store looked at it.
+    Found(Option<Row>),
+}
+
 /// A place for records, with compare-and-swap a row. All logic stands above it.
 ///
 /// A swap is atomic and, once it has returned, durable; a load sees every swap that has returned before it, from any
@@ -76,6 +85,28 @@ pub trait Store: Send + Sync {
         expected: Option<Version>,
         change: Change,
     ) -> Result<Swap, StoreError>;
+
+    /// Puts a row if there is none, and returns what is there otherwise.
+    ///
+    /// A swap from nothing, and a load if it was refused: so it is done here. A store that can do both at once saves its
+    /// callers a round trip.
+    ///
+    /// # Errors
+    /// As those of [`swap`](Self::swap). A store may be full for a row that is there already.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the row put or not put.
+    async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        match self.swap(key, None, Change::Put { bytes, expires }).await? {
+            Swap::Done => Ok(Inserted::New(None)),
+            Swap::Conflict => Ok(Inserted::Found(self.load(key).await?)),
+        }
+    }
 
     /// Returns up to `max` rows in the order of their keys' bytes, from the first after `after`.
     ///
@@ -123,6 +154,18 @@ impl AnyStore {
         match &self.0 {
             Kind::Memory(memory) => memory.swap_now(key, expected, change),
             Kind::Port(port) => port.swap(key, expected, change).await,
+        }
+    }
+
+    pub(crate) async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        match &self.0 {
+            Kind::Memory(memory) => memory.insert_now(key, bytes, expires),
+            Kind::Port(port) => port.insert(key, bytes, expires).await,
         }
     }
 

@@ -8,7 +8,7 @@ use async_nats::{HeaderMap, Message as Raw};
 use async_trait::async_trait;
 use bytes::Bytes;
 use dpat_core::{Class, Classify as _, Effect, Wall};
-use dpat_idempotency::{Change, Key, Row, Store, StoreError, Swap, Version};
+use dpat_idempotency::{Change, Inserted, Key, Row, Store, StoreError, Swap, Version};
 use futures_util::StreamExt as _;
 
 use crate::config::{ConfigError, check_name, within};
@@ -180,8 +180,7 @@ impl ResponseStore {
     /// Returns the largest row, in bytes: the server's `max_payload` without room for headers.
     #[must_use]
     pub fn row_bytes_max(&self) -> usize {
-        let most = self.inner.js.connection().payload_max();
-        most.saturating_sub(HEADER_ROOM)
+        self.inner.row_bytes_max()
     }
 
     /// Removes the bucket and all that is in it. A bucket of this name that is made later gives versions out again.
@@ -215,6 +214,15 @@ enum Last {
     /// The key was removed.
     Mark(u64),
     Row(Row),
+}
+
+/// The headers of a row.
+fn expiring(expires: Option<Wall>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(expires) = expires {
+        headers.insert(EXPIRES, expires.as_nanos().to_string());
+    }
+    headers
 }
 
 fn is_mark(headers: &HeaderMap) -> bool {
@@ -259,18 +267,18 @@ impl Inner {
         })
     }
 
-    /// Publishes if the last message of the subject is the expected one; false: it is another one.
+    /// Publishes if the last message of the subject is the expected one, and returns its version; none: it is another one.
     async fn publish_if(
         &self,
         subject: &str,
         last: u64,
         mut headers: HeaderMap,
         bytes: Bytes,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<Option<Version>, EngineError> {
         headers.insert(EXPECTED_LAST, last.to_string());
         match self.js.publish(subject, headers, bytes, &self.stream).await {
-            Ok(_) => Ok(true),
-            Err(EngineError::Refused { code, .. }) if WRONG_LAST.contains(&code) => Ok(false),
+            Ok(published) => Ok(Some(Version(published.seq))),
+            Err(EngineError::Refused { code, .. }) if WRONG_LAST.contains(&code) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -282,47 +290,70 @@ impl Inner {
         change: Change,
     ) -> Result<Swap, EngineError> {
         let subject = self.subject(key);
-        let mut headers = HeaderMap::new();
-        let bytes = match (change, expected) {
-            (Change::Put { bytes, expires }, _) => {
-                if let Some(expires) = expires {
-                    headers.insert(EXPIRES, expires.as_nanos().to_string());
-                }
-                bytes
+        let done = match (change, expected) {
+            (Change::Put { bytes, expires }, None) => {
+                let inserted = self.insert(&subject, bytes, expires).await?;
+                matches!(inserted, Inserted::New(_))
             }
-            (Change::Remove, Some(_)) => {
+            (Change::Put { bytes, expires }, Some(Version(last))) => {
+                let headers = expiring(expires);
+                let put = self.publish_if(&subject, last, headers, bytes).await?;
+                put.is_some()
+            }
+            (Change::Remove, Some(Version(last))) => {
+                let mut headers = HeaderMap::new();
                 headers.insert(OPERATION, "DEL");
-                Bytes::new()
+                let mark = self.publish_if(&subject, last, headers, Bytes::new());
+                mark.await?.is_some()
             }
             // To remove what is not there is to look.
-            (Change::Remove, None) => {
-                return Ok(match self.last(&subject).await? {
-                    Last::Row(_) => Swap::Conflict,
-                    Last::Nothing | Last::Mark(_) => Swap::Done,
-                });
-            }
+            (Change::Remove, None) => !matches!(self.last(&subject).await?, Last::Row(_)),
         };
-        if let Some(Version(last)) = expected {
-            let done = self.publish_if(&subject, last, headers, bytes).await?;
-            return Ok(if done { Swap::Done } else { Swap::Conflict });
-        }
+        Ok(match done {
+            true => Swap::Done,
+            false => Swap::Conflict,
+        })
+    }
+
+    async fn insert(
+        &self,
+        subject: &str,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, EngineError> {
+        let headers = expiring(expires);
         let mut last = 0;
         for _ in 0..TRIES {
-            if self
-                .publish_if(&subject, last, headers.clone(), bytes.clone())
-                .await?
-            {
-                return Ok(Swap::Done);
+            let put = self.publish_if(subject, last, headers.clone(), bytes.clone());
+            if let Some(version) = put.await? {
+                return Ok(Inserted::New(Some(version)));
             }
-            last = match self.last(&subject).await? {
-                Last::Row(_) => return Ok(Swap::Conflict),
+            last = match self.last(subject).await? {
+                Last::Row(row) => return Ok(Inserted::Found(Some(row))),
                 Last::Mark(seq) => seq,
                 // The mark was purged meanwhile.
                 Last::Nothing => 0,
             };
         }
         // Others are at it all the time.
-        Ok(Swap::Conflict)
+        Ok(Inserted::Found(None))
+    }
+
+    fn row_bytes_max(&self) -> usize {
+        let most = self.js.connection().payload_max();
+        most.saturating_sub(HEADER_ROOM)
+    }
+
+    fn check(&self, bytes: &Bytes) -> Result<(), StoreError> {
+        let most = self.row_bytes_max();
+        if bytes.len() > most {
+            let what = format!(
+                "row: {} bytes are more than {most}, which is the server's max_payload without room for headers",
+                bytes.len()
+            );
+            return Err(StoreError::new(Class::InvalidInput, Effect::NotDone, what));
+        }
+        Ok(())
     }
 
     fn not_swapped(&self, error: EngineError) -> StoreError {
@@ -441,17 +472,22 @@ impl Store for ResponseStore {
         change: Change,
     ) -> Result<Swap, StoreError> {
         if let Change::Put { bytes, .. } = &change {
-            let most = self.row_bytes_max();
-            if bytes.len() > most {
-                let what = format!(
-                    "row: {} bytes are more than {most}, which is the server's max_payload without room for headers",
-                    bytes.len()
-                );
-                return Err(StoreError::new(Class::InvalidInput, Effect::NotDone, what));
-            }
+            self.inner.check(bytes)?;
         }
         let swapped = self.inner.swap(key, expected, change).await;
         swapped.map_err(|error| self.inner.not_swapped(error))
+    }
+
+    async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        self.inner.check(&bytes)?;
+        let subject = self.inner.subject(key);
+        let inserted = self.inner.insert(&subject, bytes, expires).await;
+        inserted.map_err(|error| self.inner.not_swapped(error))
     }
 
     async fn scan(&self, after: Option<&Key>, max: usize) -> Result<Vec<(Key, Row)>, StoreError> {

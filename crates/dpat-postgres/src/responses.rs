@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use dpat_core::Wall;
-use dpat_idempotency::{Change, Key, Row, Store, StoreError, Swap, Version};
+use dpat_idempotency::{Change, Inserted, Key, Row, Store, StoreError, Swap, Version};
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -24,6 +25,18 @@ INSERT INTO {schema}.{prefix}_records (key, version, expires, bytes, record)
 VALUES ($1, nextval('{schema}.{prefix}_versions'), $2, length($1) + length($3), $3)
 ON CONFLICT DO NOTHING
 RETURNING version";
+
+/// What was put, or else what is there: neither, if it has come or gone while the statement ran.
+const INSERT_OR_LOAD: &str = "\
+WITH new AS (
+  INSERT INTO {schema}.{prefix}_records (key, version, expires, bytes, record)
+  VALUES ($1, nextval('{schema}.{prefix}_versions'), $2, length($1) + length($3), $3)
+  ON CONFLICT DO NOTHING
+  RETURNING version
+)
+SELECT version, NULL::bytea FROM new
+UNION ALL
+SELECT version, record FROM {schema}.{prefix}_records WHERE key = $1 AND NOT EXISTS (SELECT FROM new)";
 
 const UPDATE: &str = "\
 UPDATE {schema}.{prefix}_records
@@ -112,6 +125,7 @@ struct Statements {
     records: String,
     load: String,
     insert: String,
+    insert_or_load: String,
     update: String,
     remove: String,
     scan: String,
@@ -125,6 +139,7 @@ impl Statements {
             records: config.table("records"),
             load: config.sql(LOAD),
             insert: config.sql(INSERT),
+            insert_or_load: config.sql(INSERT_OR_LOAD),
             update: config.sql(UPDATE),
             remove: config.sql(REMOVE),
             scan: config.sql(SCAN),
@@ -216,6 +231,37 @@ impl ResponseStore {
         Ok(match done {
             true => Swap::Done,
             false => Swap::Conflict,
+        })
+    }
+
+    async fn insert_now(
+        &self,
+        key: &Key,
+        bytes: &[u8],
+        expires: Option<Wall>,
+    ) -> Result<Inserted, EngineError> {
+        let Shared {
+            pool, statements, ..
+        } = &*self.shared;
+        let mut session = pool.session().await?;
+        self.room(&mut session, true, bytes.len() as u64).await?;
+        let params = [
+            Value::Bytes(key.as_bytes()),
+            Value::MaybeInt(expires.map(nanos)),
+            Value::Bytes(bytes),
+        ];
+        let rows = session.change(&statements.insert_or_load, &params).await?;
+        session.done();
+        let Some(mut read) = rows.into_iter().next() else {
+            return Ok(Inserted::Found(None));
+        };
+        let version = Version(unsigned(read.int(0)?));
+        Ok(match read.maybe_bytes(1)? {
+            None => Inserted::New(Some(version)),
+            Some(bytes) => Inserted::Found(Some(Row {
+                version,
+                bytes: bytes.into(),
+            })),
         })
     }
 
@@ -312,6 +358,15 @@ impl Store for ResponseStore {
         change: Change,
     ) -> Result<Swap, StoreError> {
         Ok(self.swap_now(key, expected, &change).await?)
+    }
+
+    async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        Ok(self.insert_now(key, &bytes, expires).await?)
     }
 
     async fn scan(&self, after: Option<&Key>, max: usize) -> Result<Vec<(Key, Row)>, StoreError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dpat_core::Wall;
-use dpat_idempotency::{Change, Key, Row, Store, StoreError, Swap, Version};
+use dpat_idempotency::{Change, Inserted, Key, Row, Store, StoreError, Swap, Version};
 use redb::{
     Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
     WriteTransaction,
@@ -128,7 +128,7 @@ impl Tables<'_> {
         key: &[u8],
         bytes: &Bytes,
         expires: Option<Wall>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Version, EngineError> {
         // One count for all rows: no version comes twice.
         let version = schema::get(&self.meta, LAST_VERSION)?.unwrap_or(0) + 1;
         schema::put(&mut self.meta, LAST_VERSION, version)?;
@@ -141,6 +141,44 @@ impl Tables<'_> {
             self.expiry
                 .insert((expires, key), ())
                 .map_err(EngineError::of)?;
+        }
+        Ok(Version(version))
+    }
+
+    /// Inserts if there is no row and room for one.
+    fn insert_new(
+        &mut self,
+        key: &[u8],
+        bytes: &Bytes,
+        expires: Option<Wall>,
+        limits: ResponseLimits,
+    ) -> Result<Inserted, EngineError> {
+        // Others may have written since it was looked for.
+        if let Some(found) = self.rows.get(key).map_err(EngineError::of)? {
+            return Ok(Inserted::Found(Some(row(found.value()))));
+        }
+        self.check_room(key, bytes, None, limits)?;
+        let version = self.insert(key, bytes, expires)?;
+        Ok(Inserted::New(Some(version)))
+    }
+
+    /// Checks that a row fits in the place of one of so many bytes, or of none.
+    fn check_room(
+        &self,
+        key: &[u8],
+        bytes: &Bytes,
+        old: Option<usize>,
+        limits: ResponseLimits,
+    ) -> Result<(), EngineError> {
+        let rows = self.rows.len().map_err(EngineError::of)?;
+        if old.is_none() && rows >= limits.rows {
+            return Err(EngineError::full("rows", limits.rows));
+        }
+        let all = schema::get(&self.meta, BYTES)?.unwrap_or(0);
+        let freed = old.map_or(0, |bytes| (key.len() + bytes) as u64);
+        let added = (key.len() + bytes.len()) as u64;
+        if all.saturating_sub(freed).saturating_add(added) > limits.bytes {
+            return Err(EngineError::full("bytes", limits.bytes));
         }
         Ok(())
     }
@@ -165,16 +203,8 @@ impl Tables<'_> {
             return Ok(Swap::Conflict);
         }
         if let Change::Put { bytes, .. } = change {
-            let rows = self.rows.len().map_err(EngineError::of)?;
-            if old.is_none() && rows >= limits.rows {
-                return Err(EngineError::full("rows", limits.rows));
-            }
-            let all = schema::get(&self.meta, BYTES)?.unwrap_or(0);
-            let freed = old.map_or(0, |(_, bytes)| (key.len() + bytes) as u64);
-            let added = (key.len() + bytes.len()) as u64;
-            if all.saturating_sub(freed).saturating_add(added) > limits.bytes {
-                return Err(EngineError::full("bytes", limits.bytes));
-            }
+            let old = old.map(|(_, bytes)| bytes);
+            self.check_room(key, bytes, old, limits)?;
         }
         self.remove(key)?;
         if let Change::Put { bytes, expires } = change {
@@ -283,6 +313,27 @@ impl Store for ResponseStore {
             shared.write(
                 |tables| tables.swap(key.as_bytes(), expected, &change, shared.limits),
                 |swap| *swap == Swap::Done,
+            )
+        })
+        .await
+    }
+
+    async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        let key = key.clone();
+        self.on(move |shared| {
+            let key = key.as_bytes();
+            // What is there is read beside those who write.
+            if let Some(found) = shared.read()?.get(key).map_err(EngineError::of)? {
+                return Ok(Inserted::Found(Some(row(found.value()))));
+            }
+            shared.write(
+                |tables| tables.insert_new(key, &bytes, expires, shared.limits),
+                |inserted| matches!(inserted, Inserted::New(_)),
             )
         })
         .await

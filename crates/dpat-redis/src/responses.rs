@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dpat_core::Wall;
-use dpat_idempotency::{Change, Key, Row, Store, StoreError, Swap, Version};
+use dpat_idempotency::{Change, Inserted, Key, Row, Store, StoreError, Swap, Version};
 use redis::{Cmd, Value};
 
 use crate::config::Config;
@@ -134,21 +134,42 @@ impl Shared {
         let answer = script.run(&self.link, by, &self.keys, arguments).await?;
         Reply::new(script.name, answer)
     }
+
+    fn full(&self, code: i64) -> StoreError {
+        let (field, limit) = match code {
+            2 => ("rows", self.limits.rows),
+            _ => ("bytes", self.limits.bytes),
+        };
+        EngineError::full(field, limit).into()
+    }
 }
 
 /// A row as it is stored: `VERSION EXPIRES RECORD`.
 fn row(stored: Vec<u8>) -> Result<Row, EngineError> {
-    let corrupt = || EngineError::corrupt(format_args!("a row has no version"));
+    let corrupt = no_version;
     let mut spaces = stored.iter().enumerate().filter(|(_, byte)| **byte == b' ');
     let (Some((first, _)), Some((second, _))) = (spaces.next(), spaces.next()) else {
         return Err(corrupt());
     };
-    let version = std::str::from_utf8(&stored[..first]).ok();
-    let version = version.and_then(|version| version.parse().ok());
     Ok(Row {
-        version: Version(version.ok_or_else(corrupt)?),
+        version: version(&stored[..first])?,
         bytes: Bytes::from(stored).slice(second + 1..),
     })
+}
+
+fn version(digits: &[u8]) -> Result<Version, EngineError> {
+    let digits = std::str::from_utf8(digits).ok();
+    let version = digits.and_then(|digits| digits.parse().ok());
+    version.map(Version).ok_or_else(no_version)
+}
+
+fn no_version() -> EngineError {
+    EngineError::corrupt(format_args!("a row has no version"))
+}
+
+/// When a row may be forgotten, as the scripts want it.
+fn end(expires: Option<Wall>) -> String {
+    expires.map_or_else(|| "-".to_owned(), |at| digits(at.as_nanos()))
 }
 
 /// So that the order of texts is that of numbers.
@@ -178,10 +199,7 @@ impl Store for ResponseStore {
         let ResponseLimits { rows, bytes } = self.shared.limits;
         let expected = expected.map_or_else(String::new, |version| version.0.to_string());
         let (script, record, expires) = match change {
-            Change::Put { bytes, expires } => {
-                let expires = expires.map_or_else(|| "-".to_owned(), |at| digits(at.as_nanos()));
-                (&self.shared.put, bytes, expires)
-            }
+            Change::Put { bytes, expires } => (&self.shared.put, bytes, end(expires)),
             Change::Remove => (&self.shared.remove, Bytes::new(), "-".to_owned()),
         };
         let puts = std::ptr::eq(script, &self.shared.put);
@@ -195,8 +213,28 @@ impl Store for ResponseStore {
         match code {
             0 => Ok(Swap::Done),
             1 => Ok(Swap::Conflict),
-            2 => Err(EngineError::full("rows", rows).into()),
-            _ => Err(EngineError::full("bytes", bytes).into()),
+            code => Err(self.shared.full(code)),
+        }
+    }
+
+    async fn insert(
+        &self,
+        key: &Key,
+        record: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        let ResponseLimits { rows, bytes } = self.shared.limits;
+        let expires = end(expires);
+        let arguments = |command: &mut Cmd| {
+            command.arg(key.as_bytes()).arg("").arg("insert");
+            command.arg(&record[..]).arg(&expires).arg(rows).arg(bytes);
+        };
+        let by = self.shared.link.deadline();
+        let mut reply = self.shared.run(&self.shared.put, by, arguments).await?;
+        match reply.int()? {
+            0 => Ok(Inserted::New(Some(version(&reply.bytes()?)?))),
+            1 => Ok(Inserted::Found(Some(row(reply.bytes()?)?))),
+            code => Err(self.shared.full(code)),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use dpat_core::Wall;
-use dpat_idempotency::{Change, Key, Row, Store, StoreError, Swap, Version};
+use dpat_idempotency::{Change, Inserted, Key, Row, Store, StoreError, Swap, Version};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::config::Config;
@@ -155,6 +155,49 @@ fn unsigned(number: i64) -> u64 {
 }
 
 impl Shared {
+    fn load(&self, tx: &Transaction<'_>, key: &[u8]) -> Result<Option<Row>, EngineError> {
+        let mut load = tx
+            .prepare_cached(&self.statements.load)
+            .map_err(EngineError::of)?;
+        let found = load
+            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()
+            .map_err(EngineError::of)?;
+        Ok(found.map(row))
+    }
+
+    /// Puts a row where there is none; returns its version.
+    fn insert(
+        &self,
+        tx: &Transaction<'_>,
+        key: &[u8],
+        bytes: &[u8],
+        expires: Option<Wall>,
+    ) -> Result<Inserted, EngineError> {
+        // Others may have written since it was looked for.
+        if let Some(row) = self.load(tx, key)? {
+            return Ok(Inserted::Found(Some(row)));
+        }
+        let version = self.put(tx, key, (bytes, expires), None)?;
+        Ok(Inserted::New(Some(version)))
+    }
+
+    fn put(
+        &self,
+        tx: &Transaction<'_>,
+        key: &[u8],
+        (bytes, expires): (&[u8], Option<Wall>),
+        freed: Option<u64>,
+    ) -> Result<Version, EngineError> {
+        let version = self.room(tx, key.len() + bytes.len(), freed)?;
+        let mut put = tx
+            .prepare_cached(&self.statements.put)
+            .map_err(EngineError::of)?;
+        put.execute(params![key, version, expires.map(nanos), bytes])
+            .map_err(EngineError::of)?;
+        Ok(Version(unsigned(version)))
+    }
+
     fn swap(
         &self,
         tx: &Transaction<'_>,
@@ -175,12 +218,7 @@ impl Shared {
         match change {
             Change::Put { bytes, expires } => {
                 let freed = old.map(|(_, bytes)| key.len() as u64 + unsigned(bytes));
-                let version = self.room(tx, key.len() + bytes.len(), freed)?;
-                let mut put = tx
-                    .prepare_cached(&self.statements.put)
-                    .map_err(EngineError::of)?;
-                put.execute(params![key, version, expires.map(nanos), &bytes[..]])
-                    .map_err(EngineError::of)?;
+                self.put(tx, key, (bytes, *expires), freed)?;
             }
             Change::Remove => {
                 let mut remove = tx
@@ -251,19 +289,8 @@ impl Shared {
 impl Store for ResponseStore {
     async fn load(&self, key: &Key) -> Result<Option<Row>, StoreError> {
         let key = key.clone();
-        self.on(move |shared| {
-            shared.own.read(|tx| {
-                let mut load = tx
-                    .prepare_cached(&shared.statements.load)
-                    .map_err(EngineError::of)?;
-                let found = load
-                    .query_row([key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
-                    .optional()
-                    .map_err(EngineError::of)?;
-                Ok(found.map(row))
-            })
-        })
-        .await
+        self.on(move |shared| shared.own.read(|tx| shared.load(tx, key.as_bytes())))
+            .await
     }
 
     async fn swap(
@@ -277,6 +304,27 @@ impl Store for ResponseStore {
             shared.own.write(
                 |tx| shared.swap(tx, key.as_bytes(), expected, &change),
                 |swap| *swap == Swap::Done,
+            )
+        })
+        .await
+    }
+
+    async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        let key = key.clone();
+        self.on(move |shared| {
+            let key = key.as_bytes();
+            // What is there is read beside those who write.
+            if let Some(row) = shared.own.read(|tx| shared.load(tx, key))? {
+                return Ok(Inserted::Found(Some(row)));
+            }
+            shared.own.write(
+                |tx| shared.insert(tx, key, &bytes, expires),
+                |inserted| matches!(inserted, Inserted::New(_)),
             )
         })
         .await

@@ -7,7 +7,7 @@ use super::random::{self, SEEDS};
 use super::{Harness, Violation, ensure_eq, key, together};
 use crate::error::StoreError;
 use crate::key::Key;
-use crate::store::{Change, Row, Store, Swap, Version};
+use crate::store::{Change, Inserted, Row, Store, Swap, Version};
 
 fn put(text: &'static str) -> Change {
     Change::Put {
@@ -316,6 +316,75 @@ pub fn rows_survive_reopening<H: Harness>(harness: &H) -> Result<(), Violation> 
             1,
             "times after reopening"
         );
+        Ok(())
+    })
+}
+
+/// An insert puts a row where there is none, with its time, and returns the one that is there.
+///
+/// # Errors
+/// [`Violation`].
+pub fn an_insert_tells_what_is_there<H: Harness>(harness: &H) -> Result<(), Violation> {
+    let store = harness.fresh();
+    harness.run(async {
+        let key = key("a");
+        let until = Some(Wall::from_nanos(10));
+        for round in ["the first", "the one after a removal"] {
+            let inserted = store.insert(&key, "one".into(), until).await?;
+            let Some(row) = store.load(&key).await? else {
+                return Err(Violation::new(format!("the row of {round} is not there")));
+            };
+            ensure_eq!(row.bytes, Bytes::from("one"), format!("load of {round}"));
+            match inserted {
+                Inserted::New(None) => {}
+                Inserted::New(Some(version)) => {
+                    ensure_eq!(version, row.version, format!("the version of {round}"));
+                }
+                Inserted::Found(found) => {
+                    let text = format!("{round} found {found:?}");
+                    return Err(Violation::new(text));
+                }
+            }
+            let again = store.insert(&key, "two".into(), None).await?;
+            let found = Inserted::Found(Some(row.clone()));
+            ensure_eq!(again, found, format!("an insert behind {round}"));
+            let after = store.load(&key).await?;
+            ensure_eq!(after, Some(row.clone()), "load behind both");
+            let removed = store.swap(&key, Some(row.version), Change::Remove).await?;
+            ensure_eq!(removed, Swap::Done, "removal of what was inserted");
+        }
+        store.insert(&key, "one".into(), until).await?;
+        ensure_eq!(store.purge(Wall::from_nanos(10), 9).await?, 1, "purged");
+        Ok(())
+    })
+}
+
+/// Of inserts that race, one wins, and the others find it.
+///
+/// # Errors
+/// [`Violation`].
+pub fn one_of_many_inserts_wins_and_is_found<H: Harness>(harness: &H) -> Result<(), Violation> {
+    let store = harness.fresh();
+    harness.run(async {
+        for round in 0..4 {
+            let key = key(&round.to_string());
+            let texts = || (0..8).map(|number| Bytes::from(format!("by {number}")));
+            let inserts = texts().map(|text| store.insert(&key, text, None)).collect();
+            let mut winners = Vec::new();
+            let mut found = Vec::new();
+            for (text, inserted) in texts().zip(together(inserts).await) {
+                match inserted? {
+                    Inserted::New(_) => winners.push(text),
+                    Inserted::Found(Some(row)) => found.push(row.bytes),
+                    // It was not there yet when it was looked at.
+                    Inserted::Found(None) => {}
+                }
+            }
+            ensure_eq!(winners.len(), 1, format!("winners of round {round}"));
+            for bytes in found {
+                ensure_eq!(bytes, winners[0], format!("what others found in {round}"));
+            }
+        }
         Ok(())
     })
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dpat_core::Wall;
 use dpat_idempotency::conformance::{End, Harness, InboxHarness, Step, Told};
-use dpat_idempotency::{Change, Fingerprint, Key, Row, Store, StoreError, Swap, Version};
+use dpat_idempotency::{Change, Fingerprint, Inserted, Key, Row, Store, StoreError, Swap, Version};
 
 use crate::world::yield_once;
 
@@ -29,6 +29,11 @@ pub(crate) enum StoreBug {
     RowsAreCut,
     ReopenForgets,
     SwapInTwoSteps,
+    InsertOverwrites,
+    InsertForgetsItsTime,
+    InsertTellsTheVersionBefore,
+    InsertFindsWhatItBrought,
+    InsertInTwoSteps,
 }
 
 #[derive(Clone)]
@@ -152,6 +157,33 @@ impl Store for Buggy {
         }
         self.apply(key, change);
         Ok(Swap::Done)
+    }
+
+    async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        mut expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        let found = self.load(key).await?;
+        if self.has(StoreBug::InsertInTwoSteps) {
+            yield_once().await;
+        }
+        if let Some(mut row) = found
+            && !self.has(StoreBug::InsertOverwrites)
+        {
+            if self.has(StoreBug::InsertFindsWhatItBrought) {
+                row.bytes = bytes;
+            }
+            return Ok(Inserted::Found(Some(row)));
+        }
+        if self.has(StoreBug::InsertForgetsItsTime) {
+            expires = None;
+        }
+        self.apply(key, Change::Put { bytes, expires });
+        let before = u64::from(self.has(StoreBug::InsertTellsTheVersionBefore));
+        let version = self.load(key).await?.map(|row| row.version.0 - before);
+        Ok(Inserted::New(version.map(Version)))
     }
 
     async fn scan(&self, after: Option<&Key>, max: usize) -> Result<Vec<(Key, Row)>, StoreError> {

@@ -38,7 +38,7 @@ fn afterwards(store: &Shaky, time: &ManualTime, effects: &Effects) -> &'static s
 #[test]
 fn a_crash_at_every_call_of_the_store_is_done_anew_replayed_or_in_doubt() {
     let mut seen = Vec::new();
-    for at in 0..4 {
+    for at in 0..2 {
         for cut in [Cut::Before, Cut::After] {
             let store = Shaky::cut(at, cut, true);
             let time = ManualTime::new();
@@ -51,17 +51,12 @@ fn a_crash_at_every_call_of_the_store_is_done_anew_replayed_or_in_doubt() {
     assert_eq!(
         seen,
         [
-            // Reading the record.
-            (0, Cut::Before, "done anew"),
-            (0, Cut::After, "done anew"),
             // Writing the claim.
-            (1, Cut::Before, "done anew"),
-            (1, Cut::After, "in doubt, not done"),
-            // The effect, then reading and writing the record again.
-            (2, Cut::Before, "in doubt, done"),
-            (2, Cut::After, "in doubt, done"),
-            (3, Cut::Before, "in doubt, done"),
-            (3, Cut::After, "replayed"),
+            (0, Cut::Before, "done anew"),
+            (0, Cut::After, "in doubt, not done"),
+            // The effect, then writing the record again.
+            (1, Cut::Before, "in doubt, done"),
+            (1, Cut::After, "replayed"),
         ]
     );
 }
@@ -89,7 +84,7 @@ fn a_crash_at_every_await_is_done_anew_replayed_or_in_doubt() {
             seen.insert(outcome);
         },
     );
-    assert_eq!(awaits, 10);
+    assert_eq!(awaits, 6);
     let all = [
         "done anew",
         "in doubt, done",

@@ -46,6 +46,23 @@ const STORE_BUGS: &[(StoreBug, &str)] = &[
     (StoreBug::RowsAreCut, "large_rows_come_back_whole"),
     (StoreBug::ReopenForgets, "rows_survive_reopening"),
     (StoreBug::SwapInTwoSteps, "one_of_many_swaps_wins"),
+    (StoreBug::InsertOverwrites, "an_insert_tells_what_is_there"),
+    (
+        StoreBug::InsertForgetsItsTime,
+        "an_insert_tells_what_is_there",
+    ),
+    (
+        StoreBug::InsertTellsTheVersionBefore,
+        "an_insert_tells_what_is_there",
+    ),
+    (
+        StoreBug::InsertFindsWhatItBrought,
+        "an_insert_tells_what_is_there",
+    ),
+    (
+        StoreBug::InsertInTwoSteps,
+        "one_of_many_inserts_wins_and_is_found",
+    ),
     // The differential law finds these by itself.
     (StoreBug::PutOverwrites, "random_swaps_match_the_model"),
     (StoreBug::RemoveUnchecked, "random_swaps_match_the_model"),
@@ -55,7 +72,7 @@ const STORE_BUGS: &[(StoreBug, &str)] = &[
 
 /// Bugs of a store that the laws of the responses above it find, too.
 const RESPONSE_BUGS: &[(StoreBug, &str)] = &[
-    (StoreBug::SwapInTwoSteps, "one_of_many_acts"),
+    (StoreBug::InsertInTwoSteps, "one_of_many_acts"),
     (StoreBug::RemoveKeepsTheRow, "a_released_key_is_free"),
     (StoreBug::ScanIncludesAfter, "doubt_is_listed_and_resolved"),
     (StoreBug::PurgesEarly, "expired_responses_are_forgotten"),

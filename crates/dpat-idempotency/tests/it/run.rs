@@ -74,8 +74,8 @@ fn a_failure_with_unknown_effect_is_doubt_at_once() {
 
 #[test]
 fn a_response_that_is_not_stored_is_still_the_callers() {
-    // The store dies after the claim: a load and a swap.
-    let store = Shaky::cut(2, Cut::Before, true);
+    // The store dies after the claim.
+    let store = Shaky::cut(1, Cut::Before, true);
     let time = ManualTime::new();
     let responses = responses(AnyStore::new(store), &time, 1);
     match run(responses.run(&key(), body(), |_| Effects::default().act())) {
@@ -90,7 +90,6 @@ fn a_response_that_is_not_stored_is_still_the_callers() {
 #[test]
 fn a_lost_answer_of_the_store_changes_nothing() {
     // Whichever call it is, and whether it took effect or not: the caller sees a success, and the effect happens once.
-    // A lost answer to a load is the exception; nothing was done then, or the response is not stored.
     for cut in [Cut::Before, Cut::After] {
         for at in 0.. {
             let store = Shaky::cut(at, cut, false);
@@ -101,17 +100,90 @@ fn a_lost_answer_of_the_store_changes_nothing() {
             let whole = store.calls() <= at;
             match first {
                 Ok(answer) => assert!(!answer.replayed && effects.count() == 1),
-                Err(RunError::Begin(BeginError::Store(_))) => {
-                    assert!(at == 0 && effects.count() == 0);
-                }
-                Err(RunError::NotStored { .. }) => assert!(at == 2 && effects.count() == 1),
                 Err(other) => panic!("{cut:?} {at}: {other}"),
             }
             if whole {
-                assert_eq!(at, 4, "a load and a swap to begin, and to complete");
+                assert_eq!(at, 2, "an insert to begin, and a swap to complete");
                 break;
             }
         }
+    }
+}
+
+#[test]
+fn a_new_key_is_one_call_of_the_store_before_the_operation_and_one_behind_it() {
+    let store = Shaky::sound();
+    let time = ManualTime::new();
+    let responses = responses(AnyStore::new(store.clone()), &time, 1);
+    let calls = |work: &dyn Fn()| {
+        let before = store.calls();
+        work();
+        store.calls() - before
+    };
+    let act = |claims: u64| {
+        let (key, before) = (key(), store.calls());
+        let acted = responses.run(&key, body(), |_| {
+            assert_eq!(store.calls() - before, claims, "before the operation");
+            Effects::default().act()
+        });
+        run(acted).unwrap()
+    };
+    assert_eq!(calls(&|| assert!(!act(1).replayed)), 2);
+    assert_eq!(calls(&|| assert!(act(1).replayed)), 1, "a repetition");
+    let other = run(responses.begin(&key(), Fingerprint::NONE));
+    assert!(matches!(other, Err(BeginError::Reused)), "{other:?}");
+    // What has expired is found, and taken.
+    time.advance(Config::default().retention());
+    assert_eq!(calls(&|| assert!(!act(2).replayed)), 4);
+}
+
+#[test]
+fn a_store_without_an_insert_of_its_own_is_asked_once_for_a_new_key() {
+    /// Everything but an insert.
+    struct Plain(Shaky);
+
+    #[async_trait::async_trait]
+    impl Store for Plain {
+        async fn load(
+            &self,
+            key: &dpat_idempotency::Key,
+        ) -> Result<Option<dpat_idempotency::Row>, StoreError> {
+            self.0.load(key).await
+        }
+        async fn swap(
+            &self,
+            key: &dpat_idempotency::Key,
+            expected: Option<dpat_idempotency::Version>,
+            change: dpat_idempotency::Change,
+        ) -> Result<dpat_idempotency::Swap, StoreError> {
+            self.0.swap(key, expected, change).await
+        }
+        async fn scan(
+            &self,
+            after: Option<&dpat_idempotency::Key>,
+            max: usize,
+        ) -> Result<Vec<(dpat_idempotency::Key, dpat_idempotency::Row)>, StoreError> {
+            self.0.scan(after, max).await
+        }
+        async fn purge(&self, now: dpat_core::Wall, max: usize) -> Result<usize, StoreError> {
+            self.0.purge(now, max).await
+        }
+    }
+    let store = Shaky::sound();
+    let responses = responses(AnyStore::new(Plain(store.clone())), &ManualTime::new(), 1);
+    let claim = match run(responses.begin(&key(), body())).unwrap() {
+        Begun::First(claim) => claim,
+        Begun::Replay(response) => panic!("{response:?}"),
+    };
+    assert_eq!(store.calls(), 1);
+    let busy = run(responses.begin(&key(), body()));
+    assert!(matches!(busy, Err(BeginError::Busy { .. })), "{busy:?}");
+    assert_eq!(store.calls(), 3, "a swap that is refused, and a load");
+    run(claim.complete("ok".into())).unwrap();
+    assert_eq!(store.calls(), 5, "its version is not known");
+    match run(responses.begin(&key(), body())).unwrap() {
+        Begun::Replay(response) => assert_eq!(response, "ok"),
+        Begun::First(_) => panic!("it is done"),
     }
 }
 

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dpat_core::{Class, Classify, Effect, ManualTime, SplitMix64, Wall};
 use dpat_idempotency::{
-    AnyStore, Change, Config, Fingerprint, Key, MemoryStore, Responses, Row, Store, StoreError,
-    Swap, Version,
+    AnyStore, Change, Config, Fingerprint, Inserted, Key, MemoryStore, Responses, Row, Store,
+    StoreError, Swap, Version,
 };
 use dpat_testkit::run_with;
 
@@ -167,6 +167,16 @@ impl Store for Shaky {
         change: Change,
     ) -> Result<Swap, StoreError> {
         self.call(|| run(self.inner.swap(key, expected, change)))
+            .await?
+    }
+
+    async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        self.call(|| run(self.inner.insert(key, bytes, expires)))
             .await?
     }
 

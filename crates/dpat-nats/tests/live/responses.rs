@@ -3,9 +3,10 @@
 use std::future::Future;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use dpat_core::Wall;
 use dpat_nats::dpat_idempotency::conformance::{Harness, response_laws, store_laws};
-use dpat_nats::dpat_idempotency::{Change, Key, Row, Store, StoreError, Swap, Version};
+use dpat_nats::dpat_idempotency::{Change, Inserted, Key, Row, Store, StoreError, Swap, Version};
 use dpat_nats::{ResponseStore, StoreSettings};
 use dpat_testkit::live::{Law, Live};
 use libtest_mimic::Trial;
@@ -45,6 +46,15 @@ impl Store for Bucket {
         change: Change,
     ) -> Result<Swap, StoreError> {
         self.store.swap(key, expected, change).await
+    }
+
+    async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        self.store.insert(key, bytes, expires).await
     }
 
     async fn scan(&self, after: Option<&Key>, max: usize) -> Result<Vec<(Key, Row)>, StoreError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dpat_core::{Class, Classify, Effect, Wall};
 use dpat_idempotency::conformance::{Harness, response_laws, store_laws};
-use dpat_idempotency::{Change, Key, Row, Store, StoreError, Swap, Version};
+use dpat_idempotency::{Change, Inserted, Key, Row, Store, StoreError, Swap, Version};
 use dpat_postgres::{Config, ResponseLimits, ResponseStore};
 use dpat_testkit::live::{Law, Live};
 use libtest_mimic::{Failed, Trial};
@@ -40,6 +40,14 @@ impl Store for World {
         change: Change,
     ) -> Result<Swap, StoreError> {
         self.store.swap(key, expected, change).await
+    }
+    async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        self.store.insert(key, bytes, expires).await
     }
     async fn scan(&self, after: Option<&Key>, max: usize) -> Result<Vec<(Key, Row)>, StoreError> {
         self.store.scan(after, max).await

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dpat_core::{Class, Classify, Effect};
 use dpat_idempotency::conformance::Harness;
 use dpat_idempotency::conformance::{response_laws, store_laws};
-use dpat_idempotency::{Change, Key, Row, Store, StoreError, Swap, Version};
+use dpat_idempotency::{Change, Inserted, Key, Row, Store, StoreError, Swap, Version};
 use dpat_redb::redb::Database;
 use dpat_redb::{Config, ResponseLimits, ResponseStore, Threads};
 use dpat_testkit::live::{Law, conformance};
@@ -66,6 +66,14 @@ impl Store for OnRedb {
         change: Change,
     ) -> Result<Swap, StoreError> {
         self.store.swap(key, expected, change).await
+    }
+    async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<dpat_core::Wall>,
+    ) -> Result<Inserted, StoreError> {
+        self.store.insert(key, bytes, expires).await
     }
     async fn scan(&self, after: Option<&Key>, max: usize) -> Result<Vec<(Key, Row)>, StoreError> {
         self.store.scan(after, max).await

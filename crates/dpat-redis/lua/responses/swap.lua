@@ -1,5 +1,6 @@
--- ARGV: 1 key, 2 expected version (empty: no row), 3 put or remove, 4 record, 5 end (-: none), 6 rows, 7 bytes at most.
--- Returns 0 done, 1 another version, 2 rows, 3 bytes.
+-- ARGV: 1 key, 2 expected version (empty: no row), 3 put, insert or remove, 4 record, 5 end (-: none), 6 rows, 7 bytes at
+-- most.
+-- Returns 0 done, 1 another version, 2 rows, 3 bytes; to an insert 0 and the version, and 1 and the row that is there.
 ensure()
 local key = ARGV[1]
 local old = call('HGET', ROWS, key)
@@ -7,7 +8,11 @@ local version, expires = '', '-'
 if old then
   version, expires = parts(key, old)
 end
+local inserts = ARGV[3] == 'insert'
 if version ~= ARGV[2] then
+  if inserts then
+    return { 1, old }
+  end
   return 1
 end
 if ARGV[3] == 'remove' then
@@ -43,5 +48,8 @@ if expires ~= ARGV[5] then
   if ARGV[5] ~= '-' then
     call('ZADD', EXPIRES, 0, ARGV[5] .. key)
   end
+end
+if inserts then
+  return { 0, string.format('%.0f', next) }
 end
 return 0

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use dpat_core::{Class, Classify, Effect, Wall};
 use dpat_idempotency::conformance::Harness;
 use dpat_idempotency::conformance::{response_laws, store_laws};
-use dpat_idempotency::{Change, Key, Row, Store, StoreError, Swap, Version};
+use dpat_idempotency::{Change, Inserted, Key, Row, Store, StoreError, Swap, Version};
 use dpat_sqlite::{ResponseLimits, ResponseStore, Threads};
 use dpat_testkit::live::{Law, conformance};
 
@@ -39,6 +39,14 @@ impl Store for OnSqlite {
         change: Change,
     ) -> Result<Swap, StoreError> {
         self.store.swap(key, expected, change).await
+    }
+    async fn insert(
+        &self,
+        key: &Key,
+        bytes: Bytes,
+        expires: Option<Wall>,
+    ) -> Result<Inserted, StoreError> {
+        self.store.insert(key, bytes, expires).await
     }
     async fn scan(&self, after: Option<&Key>, max: usize) -> Result<Vec<(Key, Row)>, StoreError> {
         self.store.scan(after, max).await
