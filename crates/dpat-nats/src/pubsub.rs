@@ -1,6 +1,5 @@
 //! `dpat-pubsub` on the subjects of core NATS.
 
-mod buffer;
 mod source;
 
 use std::fmt;
@@ -10,15 +9,14 @@ use async_nats::HeaderMap;
 use async_trait::async_trait;
 use dpat_core::Classify as _;
 use dpat_pubsub::{
-    Backend, BackendError, Capabilities, Capability, Message, Overflow, PubSub, Published, Source,
-    Subject, Wanted,
+    Backend, BackendError, Capabilities, Capability, Message, PubSub, Published, Source,
+    SourceBuffer, Subject, Wanted,
 };
 use tokio::sync::watch;
 
 use crate::connection::Connection;
 use crate::error::{Access, EngineError};
 use crate::headers;
-use buffer::{Buffer, Policy};
 use source::{Reader, Subscribed};
 
 /// What core NATS offers.
@@ -121,7 +119,11 @@ impl Inner {
             .await
     }
 
-    async fn subscribe(&self, wanted: Wanted) -> Result<Subscribed, EngineError> {
+    async fn subscribe(
+        &self,
+        wanted: Wanted,
+        buffer: SourceBuffer,
+    ) -> Result<Subscribed, EngineError> {
         self.open()?;
         let connection = &self.connection;
         let deadline = connection.deadline();
@@ -132,13 +134,8 @@ impl Inner {
         let slow = connection.signals().slow();
         let subscriber = connection.subscribe(filter, group, deadline).await?;
         connection.round_trip(filter).await?;
-        let policy = match wanted.overflow {
-            Overflow::DropNewest => Policy::DropNewest,
-            Overflow::Disconnect => Policy::Disconnect,
-            _ => Policy::DropOldest,
-        };
         let reader = Reader {
-            buffer: Arc::new(Buffer::new(wanted.capacity, policy)),
+            buffer: Arc::new(buffer),
             is_inbox: connection.is_inbox(filter),
             filter: filter.to_owned(),
             subscriber,
@@ -170,8 +167,9 @@ impl Backend for CorePubSub {
     }
 
     async fn subscribe(&self, wanted: Wanted) -> Result<Box<dyn Source>, BackendError> {
-        let subscribed = self.inner.subscribe(wanted).await.map_err(failed)?;
-        Ok(Box::new(subscribed))
+        let buffer = SourceBuffer::new(self.name(), wanted.capacity, &wanted.overflow)?;
+        let subscribed = self.inner.subscribe(wanted, buffer).await;
+        Ok(Box::new(subscribed.map_err(failed)?))
     }
 
     fn inbox(&self) -> Subject {

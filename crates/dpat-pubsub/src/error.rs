@@ -179,6 +179,12 @@ impl BackendError {
     }
 }
 
+impl From<Unsupported> for BackendError {
+    fn from(error: Unsupported) -> Self {
+        Self::new(error.class(), error.effect(), error)
+    }
+}
+
 impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.source.fmt(f)

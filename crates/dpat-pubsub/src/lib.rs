@@ -13,6 +13,7 @@ mod ring;
 mod wait;
 
 mod backend;
+mod buffer;
 mod hub;
 mod publisher;
 mod pubsub;
@@ -33,6 +34,7 @@ mod trace;
 mod loom_tests;
 
 pub use backend::{Backend, Source};
+pub use buffer::SourceBuffer;
 pub use config::{
     Builder, CAPACITY_MAX, Capabilities, Capability, KeyOf, NAME_BYTES_MAX, Overflow,
     PAYLOAD_BYTES_MAX, RETAINED_MAX, Wanted,

@@ -4,9 +4,12 @@
 //! loom sees the locks and the log's positions. It does not see the tries, which are guarded by a plain lock; a cell that
 //! is filled once is a lock of its own here.
 
+use crate::buffer::SourceBuffer;
+use crate::config::Overflow;
 use crate::error::Closed;
 use crate::log::{Appended, Log, Reader};
 use crate::machine::Mode;
+use crate::message::{Delivery, Message};
 use crate::ring::{Offered, Outcome, Ring, Store, Taken, Writer};
 use crate::wait::Place;
 use std::collections::VecDeque;
@@ -191,6 +194,33 @@ fn loom_closing_wakes_everybody() {
         publisher.join().unwrap();
         assert!(reader.join().unwrap().is_err());
         assert_eq!(message(take(&full)), 0, "what is in it can still be read");
+    });
+}
+
+#[test]
+fn loom_a_source_wakes_its_reader_for_a_message_a_gap_and_the_end() {
+    model(|| {
+        let buffer = Arc::new(SourceBuffer::new("model", 1, &Overflow::DropOldest).unwrap());
+        let pusher = {
+            let buffer = Arc::clone(&buffer);
+            thread::spawn(move || {
+                for payload in ["0", "1"] {
+                    buffer.push(Message::new("a".parse().unwrap(), payload.into()));
+                }
+                buffer.end(Closed::Hub);
+            })
+        };
+        let (mut came, mut lost) = (0, 0);
+        while let Ok(next) = block_on(|cx| buffer.poll_next(cx)) {
+            match next {
+                Delivery::Message(_) => came += 1,
+                Delivery::Lagged(count) => lost += count,
+            }
+        }
+        pusher.join().unwrap();
+        assert_eq!(came + lost, 2);
+        let stats = buffer.stats();
+        assert_eq!((stats.taken, stats.lost, stats.waiting), (came, lost, 0));
     });
 }
 

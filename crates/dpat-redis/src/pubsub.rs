@@ -1,6 +1,5 @@
 //! Publish–subscribe on channels.
 
-mod buffer;
 mod envelope;
 mod hub;
 mod pattern;
@@ -12,7 +11,7 @@ use async_trait::async_trait;
 use dpat_core::{Entropy, SystemEntropy};
 use dpat_pubsub::{
     Backend, BackendError, Capabilities, Capability, Message, PAYLOAD_BYTES_MAX, PubSub, Published,
-    Source, Subject, Wanted,
+    Source, SourceBuffer, Subject, Wanted,
 };
 
 use crate::config::Config;
@@ -124,7 +123,8 @@ impl Backend for ChannelHub {
     }
 
     async fn subscribe(&self, wanted: Wanted) -> Result<Box<dyn Source>, BackendError> {
-        Ok(Box::new(self.hub.subscribe(wanted).await?))
+        let buffer = SourceBuffer::new(self.name(), wanted.capacity, &wanted.overflow)?;
+        Ok(Box::new(self.hub.subscribe(wanted.filter, buffer).await?))
     }
 
     fn inbox(&self) -> Subject {

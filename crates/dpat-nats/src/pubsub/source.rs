@@ -4,20 +4,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_nats::{StatusCode, Subscriber};
-use dpat_pubsub::{Closed, Delivery, Draft, Message, Source, Stats, Subject};
+use dpat_pubsub::{Closed, Delivery, Draft, Message, Source, SourceBuffer, Stats, Subject};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
 
 use crate::error::{Access, EngineError};
 use crate::headers;
-use crate::pubsub::buffer::Buffer;
 use crate::pubsub::failed;
 use crate::signals::{Refusal, refused};
 
 /// Takes messages from the client as soon as they are there, so that what is lost is lost in a buffer that counts.
 pub(crate) struct Reader {
-    pub(crate) buffer: Arc<Buffer>,
+    pub(crate) buffer: Arc<SourceBuffer>,
     pub(crate) filter: String,
     /// It is where the answer to one request comes.
     pub(crate) is_inbox: bool,
@@ -29,7 +28,7 @@ pub(crate) struct Reader {
 
 /// A subscription. Dropping it ends the task, and with it the subscription at the server.
 pub(crate) struct Subscribed {
-    buffer: Arc<Buffer>,
+    buffer: Arc<SourceBuffer>,
     task: AbortHandle,
 }
 
@@ -78,7 +77,7 @@ impl Reader {
         let number = number(&self.subscriber);
         loop {
             match self.next(number).await {
-                Next::Lost => self.buffer.lose(1),
+                Next::Lost => self.buffer.gap(1),
                 Next::Message(message) => {
                     if !self.take(message) {
                         return;
@@ -133,7 +132,7 @@ impl Reader {
         match delivered(message) {
             Some(message) => self.buffer.push(message),
             None => {
-                self.buffer.lose(1);
+                self.buffer.gap(1);
                 true
             }
         }

@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
-use dpat_pubsub::{Closed, Delivery, Filter, Message, Source, Stats, Wanted};
+use dpat_pubsub::{Closed, Delivery, Filter, Message, Source, SourceBuffer, Stats};
 use redis::{PushInfo, PushKind, Value};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
-use super::buffer::Buffer;
 use super::envelope::{decode, encode};
 use super::pattern::Key;
 use crate::config::Config;
@@ -42,7 +41,7 @@ struct Routes {
 struct Route {
     number: u64,
     filter: Filter,
-    buffer: Arc<Buffer>,
+    buffer: Arc<SourceBuffer>,
 }
 
 /// What the connection has subscribed to.
@@ -105,11 +104,12 @@ impl Hub {
 
     pub(super) async fn subscribe(
         self: &Arc<Self>,
-        wanted: Wanted,
+        filter: Filter,
+        buffer: SourceBuffer,
     ) -> Result<Subscription, EngineError> {
         self.open()?;
         let by = self.listener.deadline();
-        let key = Key::of(&self.prefix, &wanted.filter);
+        let key = Key::of(&self.prefix, &filter);
         let subscribed = timeout_at(by, self.subscribed.lock()).await;
         let mut subscribed = subscribed.map_err(|_| self.listener.not_connected())?;
         let live = self.connected(&mut subscribed, by).await?;
@@ -118,20 +118,20 @@ impl Hub {
             self.listener.call(&redis::cmd("PING"), by).await?;
         }
         // Leaves by itself if the rest fails, or is not waited for.
-        let subscription = self.enter(key, wanted);
+        let subscription = self.enter(key, filter, buffer);
         self.settle(&mut subscribed, &live, by).await?;
         // Closed meanwhile: its end is at the others already.
         self.open()?;
         Ok(subscription)
     }
 
-    fn enter(self: &Arc<Self>, key: Key, wanted: Wanted) -> Subscription {
-        let buffer = Arc::new(Buffer::new(wanted.capacity, &wanted.overflow));
+    fn enter(self: &Arc<Self>, key: Key, filter: Filter, buffer: SourceBuffer) -> Subscription {
+        let buffer = Arc::new(buffer);
         let number = self.routes.with(|routes| {
             routes.last += 1;
             let route = Route {
                 number: routes.last,
-                filter: wanted.filter,
+                filter,
                 buffer: Arc::clone(&buffer),
             };
             routes.of.entry(key.clone()).or_default().push(route);
@@ -232,21 +232,24 @@ impl Hub {
         let Ok(subject) = subject.parse() else {
             return;
         };
-        let buffers: Vec<Arc<Buffer>> = self.routes.with(|routes| {
+        let buffers: Vec<Arc<SourceBuffer>> = self.routes.with(|routes| {
             let routes = routes.of.get(key).into_iter().flatten();
             let matching = routes.filter(|route| route.filter.matches(&subject));
             matching.map(|route| Arc::clone(&route.buffer)).collect()
         });
         match decode(subject, envelope) {
-            Some(message) => buffers
-                .iter()
-                .for_each(|buffer| buffer.push(message.clone())),
+            Some(message) => {
+                for buffer in &buffers {
+                    // One that has ended takes nothing.
+                    buffer.push(message.clone());
+                }
+            }
             // Somebody else's, or a later version's.
             None => buffers.iter().for_each(|buffer| buffer.gap(1)),
         }
     }
 
-    fn all(&self) -> Vec<Arc<Buffer>> {
+    fn all(&self) -> Vec<Arc<SourceBuffer>> {
         self.routes.with(|routes| {
             let routes = routes.of.values().flatten();
             routes.map(|route| Arc::clone(&route.buffer)).collect()
@@ -332,7 +335,7 @@ pub(super) struct Subscription {
     hub: Arc<Hub>,
     key: Key,
     number: u64,
-    buffer: Arc<Buffer>,
+    buffer: Arc<SourceBuffer>,
 }
 
 impl Drop for Subscription {
