@@ -3,6 +3,7 @@
 mod receive;
 mod send;
 
+use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,7 +14,7 @@ use dpat_core::{AnySleep, AnyTime, Clock, Instant, Sleep, Wall};
 use crate::capability::{Capabilities, Capability, OrderScope, Survives};
 use crate::config::Config;
 use crate::error::{BackendError, ManageError, SettleError};
-use crate::machine::{Machine, Record};
+use crate::machine::{Machine, Record, Trash};
 use crate::message::{DeadLetter, MessageId, Outcome, Peeked, Receipt, Stats};
 use crate::sync::Lock;
 use crate::trace;
@@ -81,8 +82,7 @@ impl State {
 
     /// Takes out whoever has something to do after a change.
     #[inline]
-    fn wakes(&mut self, due_before: Option<Wall>) -> Wakes {
-        let mut wakes = Wakes::default();
+    fn wakes(&mut self, due_before: Option<Wall>, wakes: &mut Wakes) {
         let ready = self.machine.take_made_ready();
         if !self.receivers.is_empty() {
             let due = self.machine.next_due();
@@ -102,7 +102,6 @@ impl State {
         if self.closed && self.machine.leased() == 0 {
             wakes.take(&mut self.drainers, usize::MAX);
         }
-        wakes
     }
 
     fn all_wakes(&mut self) -> Wakes {
@@ -184,7 +183,9 @@ impl Embedded {
     /// Runs alone at the time `now`; wakes and drops outside of the lock.
     #[inline]
     pub(crate) fn with<R>(&self, now: Wall, run: impl FnOnce(&mut State) -> R) -> R {
-        let (result, wakes, trash) = self.state.with(|state| {
+        // Filled in place: what is carried out by value is copied.
+        let (mut wakes, mut trash) = (Wakes::default(), Trash::default());
+        let result = self.state.with(|state| {
             let due_before = state.machine.next_due();
             state.machine.tick(now);
             while let Some(expired) = state.machine.expired() {
@@ -195,7 +196,26 @@ impl Embedded {
                 state.machine.apply(expired);
             }
             let result = run(state);
-            (result, state.wakes(due_before), state.machine.take_trash())
+            state.wakes(due_before, &mut wakes);
+            state.machine.take_trash(&mut trash);
+            result
+        });
+        wakes.wake();
+        drop(trash);
+        result
+    }
+
+    /// Runs alone at the time of the last look at the clock; wakes and drops outside of the lock.
+    #[inline]
+    fn with_no_look<R>(&self, run: impl FnOnce(&mut State) -> R) -> R {
+        // Filled in place: what is carried out by value is copied.
+        let (mut wakes, mut trash) = (Wakes::default(), Trash::default());
+        let result = self.state.with(|state| {
+            let due_before = state.machine.next_due();
+            let result = run(state);
+            state.wakes(due_before, &mut wakes);
+            state.machine.take_trash(&mut trash);
+            result
         });
         wakes.wake();
         drop(trash);
@@ -273,8 +293,20 @@ impl Embedded {
         receipt: Receipt,
         outcome: &Outcome,
     ) -> Result<(), SettleError> {
+        if self.journal.is_none() && matches!(outcome, Outcome::Done) {
+            return self.settle_done(receipt);
+        }
         let ticket = self.write_settlement(receipt, outcome)?;
         Ok(self.answer(ticket).await?)
+    }
+
+    /// Settles what is done, in memory. Its lease is as good as its receipt, whatever the time.
+    #[inline]
+    pub(crate) fn settle_done(&self, receipt: Receipt) -> Result<(), SettleError> {
+        self.with_no_look(|state| {
+            state.check()?;
+            state.machine.settle_done(receipt)
+        })
     }
 
     #[inline]
@@ -303,17 +335,67 @@ impl Embedded {
         batch: impl Iterator<Item = (Receipt, &Outcome)>,
     ) -> Vec<Result<(), SettleError>> {
         // All are written before the first is waited for: they share a sync.
-        let written: Vec<_> = batch
-            .map(|(receipt, outcome)| self.write_settlement(receipt, outcome))
-            .collect();
-        let mut settled = Vec::with_capacity(written.len());
-        for ticket in written {
-            settled.push(match ticket {
-                Ok(ticket) => self.answer(ticket).await.map_err(SettleError::from),
-                Err(error) => Err(error),
+        let batch: Vec<_> = batch.collect();
+        let mut written = Vec::new();
+        let mut rest = batch.as_slice();
+        while let Some(&(receipt, outcome)) = rest.first() {
+            // Whether there is room for a dead letter depends on those before it.
+            let plain = |(_, outcome): &&(_, &Outcome)| !matches!(outcome, Outcome::Reject { .. });
+            let together = rest.iter().take(PURGE_STEP).take_while(plain).count();
+            let (now, later) = rest.split_at(together.max(1));
+            written.push(match now {
+                [_] => match self.write_settlement(receipt, outcome) {
+                    Ok(ticket) => (vec![Ok(())], ticket),
+                    Err(error) => (vec![Err(error)], None),
+                },
+                _ => self.write_settlements(now),
             });
+            rest = later;
+        }
+        let mut settled = Vec::with_capacity(batch.len());
+        for (answers, ticket) in written {
+            let durable = self.answer(ticket).await;
+            settled.extend(answers.into_iter().map(|answer| match &durable {
+                Err(error) => answer.and(Err(error.clone().into())),
+                Ok(()) => answer,
+            }));
         }
         settled
+    }
+
+    /// Writes settlements down as one batch, and returns what each was and what they all wait for. What is stale is left
+    /// out; what cannot be written is refused as a whole.
+    fn write_settlements(
+        &self,
+        batch: &[(Receipt, &Outcome)],
+    ) -> (Vec<Result<(), SettleError>>, Option<Ticket>) {
+        let written = self.with(self.now(), |state| {
+            state.check()?;
+            let mut known = HashSet::with_capacity(batch.len());
+            let mut records = Vec::with_capacity(batch.len());
+            let decide = |(receipt, outcome): &(Receipt, &Outcome)| {
+                let record = state.machine.settle(*receipt, outcome)?;
+                // The second of two for one message comes too late.
+                if !known.insert(receipt.id()) {
+                    return Err(SettleError::Stale);
+                }
+                records.push(record);
+                Ok(())
+            };
+            let answers = batch.iter().map(decide).collect();
+            let ticket = match &self.journal {
+                Some(journal) if !records.is_empty() => Some(journal.submit(&records)?),
+                _ => None,
+            };
+            records
+                .into_iter()
+                .for_each(|record| state.machine.apply(record));
+            Ok::<_, BackendError>((answers, ticket))
+        });
+        written.unwrap_or_else(|error| {
+            let refused = || Err(error.clone().into());
+            (batch.iter().map(|_| refused()).collect(), None)
+        })
     }
 
     pub(crate) fn extend(&self, receipt: Receipt, by: Duration) -> Result<(), SettleError> {

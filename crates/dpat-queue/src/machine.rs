@@ -29,7 +29,7 @@ use crate::error::{ManageError, SendError, SettleError};
 use crate::message::{
     Delivery, Message, MessageId, Outcome, PRIORITY_MAX, Parts, Receipt, Stats, When, reason,
 };
-use heap::IndexedHeap;
+use heap::InOrder;
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -41,21 +41,22 @@ pub(crate) struct Machine {
     clock: Wall,
     /// The next id, and the next place in the order.
     next: u64,
-    slots: Vec<Option<Entry>>,
+    /// A slot that is free holds [`Entry::NEW`].
+    slots: Vec<Entry>,
     free: Vec<u32>,
     index: HashMap<u64, u32, BuildHasherDefault<Mix>>,
     /// All messages in the order of their places.
     all: Ends,
     bytes: u64,
     /// What can be handed out, by rank.
-    ready: IndexedHeap<(u64, u64)>,
+    ready: InOrder<(u64, u64)>,
     /// What waits for its time, and what is leased, by when that ends.
-    due: IndexedHeap<(Wall, u64)>,
+    due: InOrder<(Wall, u64)>,
     leased: u64,
     /// What is not leased and ends, by when.
-    expiry: IndexedHeap<(Wall, u64)>,
+    expiry: InOrder<(Wall, u64)>,
     /// What is not leased, the one that goes first first; only where messages make room for others.
-    victims: IndexedHeap<(u8, u64)>,
+    victims: InOrder<(u8, u64)>,
     lanes: HashMap<Arc<str>, Ends>,
     dead: BTreeMap<u64, Dead>,
     dead_bytes: u64,
@@ -114,6 +115,8 @@ struct Links {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
+    /// Nothing is here.
+    Free,
     Ready,
     /// Waits for its time.
     Due,
@@ -171,11 +174,11 @@ impl Machine {
             index: HashMap::default(),
             all: Ends::EMPTY,
             bytes: 0,
-            ready: IndexedHeap::new(),
-            due: IndexedHeap::new(),
+            ready: InOrder::new(),
+            due: InOrder::new(),
             leased: 0,
-            expiry: IndexedHeap::new(),
-            victims: IndexedHeap::new(),
+            expiry: InOrder::new(),
+            victims: InOrder::new(),
             lanes: HashMap::new(),
             dead: BTreeMap::new(),
             dead_bytes: 0,
@@ -252,6 +255,26 @@ impl Machine {
 
     /// The record of a message that is taken in.
     pub(crate) fn sent(&self, id: u64, message: Message) -> Record {
+        let (not_before, expires) = self.times(&message);
+        Record::Sent {
+            id,
+            at: self.clock.as_nanos(),
+            not_before: not_before.as_nanos(),
+            expires: expires.as_nanos(),
+            parts: message.parts,
+        }
+    }
+
+    /// Takes a message in, as its record would, without one.
+    #[inline]
+    pub(crate) fn take_in(&mut self, id: u64, message: Message) {
+        let (not_before, expires) = self.times(&message);
+        self.apply_sent(id, self.clock, not_before, expires, message.parts);
+    }
+
+    /// From when on a message that is sent now may be delivered, and when it ends.
+    #[inline]
+    fn times(&self, message: &Message) -> (Wall, Wall) {
         let now = self.clock;
         let not_before = match message.when {
             When::Now => Wall::MIN,
@@ -263,13 +286,7 @@ impl Machine {
         let expires = message
             .ttl
             .map_or(Wall::MAX, |ttl| not_before.max(now) + ttl);
-        Record::Sent {
-            id,
-            at: now.as_nanos(),
-            not_before: not_before.as_nanos(),
-            expires: expires.as_nanos(),
-            parts: message.parts,
-        }
+        (not_before, expires)
     }
 
     /// Which limit a message of this size would pass.
@@ -323,31 +340,49 @@ impl Machine {
     /// Decides what is handed out next.
     #[inline]
     pub(crate) fn claim(&self) -> Option<Record> {
+        let (slot, count) = self.next_out()?;
+        Some(Record::Claimed {
+            id: self.entry(slot)?.id,
+            count,
+            until: (self.clock + self.config.visibility).as_nanos(),
+        })
+    }
+
+    /// Hands out the next message, as its record would, without one.
+    #[inline]
+    pub(crate) fn hand_out(&mut self) -> Option<Delivery> {
+        let (slot, count) = self.next_out()?;
+        self.claim_slot(slot, count, self.clock + self.config.visibility);
+        self.entry(slot).map(|entry| self.delivery_of(entry))
+    }
+
+    /// The slot of what is handed out next, and its count then.
+    #[inline]
+    fn next_out(&self) -> Option<(u32, u32)> {
         if self.paused {
             return None;
         }
         let (_, slot) = self.ready.first()?;
         let entry = self.entry(slot)?;
         let rises = self.config.rules.count_at_claim() || entry.count == 0;
-        Some(Record::Claimed {
-            id: entry.id,
-            count: entry.count.saturating_add(u32::from(rises)),
-            until: (self.clock + self.config.visibility).as_nanos(),
-        })
+        Some((slot, entry.count.saturating_add(u32::from(rises))))
     }
 
     /// What is handed out, once its claim is applied.
-    #[inline]
     pub(crate) fn delivery(&self, id: u64) -> Option<Delivery> {
-        let entry = self.by_id(id)?;
-        Some(Delivery {
+        self.by_id(id).map(|entry| self.delivery_of(entry))
+    }
+
+    #[inline]
+    fn delivery_of(&self, entry: &Entry) -> Delivery {
+        Delivery {
             parts: entry.parts.clone(),
-            receipt: Receipt::new(MessageId::new(id.into()), entry.count.into()),
+            receipt: Receipt::new(MessageId::new(entry.id.into()), entry.count.into()),
             count: entry.count,
             attempt: entry.count - entry.base,
             sent_at: entry.sent_at,
             lease: self.config.visibility,
-        })
+        }
     }
 
     /// Decides about a settlement.
@@ -394,11 +429,21 @@ impl Machine {
         })
     }
 
+    /// Settles what is done, as its record would, without one.
+    #[inline]
+    pub(crate) fn settle_done(&mut self, receipt: Receipt) -> Result<(), SettleError> {
+        let id = self.held(receipt)?.id;
+        self.apply_done(id);
+        Ok(())
+    }
+
     /// Makes a lease end so long from now. Of this process only: no record.
     pub(crate) fn extend(&mut self, receipt: Receipt, by: Duration) -> Result<(), SettleError> {
         let id = self.held(receipt)?.id;
         let until = self.clock + by;
-        self.lease(id, until);
+        if let Some(slot) = self.index.get(&id).copied() {
+            self.lease(slot, until);
+        }
         Ok(())
     }
 
@@ -454,11 +499,13 @@ impl Machine {
 
     /// What is to be dropped outside of the lock.
     #[inline]
-    pub(crate) fn take_trash(&mut self) -> Trash {
-        if self.trash.len() > 1 {
-            return Trash::Many(std::mem::take(&mut self.trash));
+    pub(crate) fn take_trash(&mut self, into: &mut Trash) {
+        match self.trash.len() {
+            0 => {}
+            // The list keeps its memory.
+            1 => into.one = self.trash.pop(),
+            _ => into.more = std::mem::take(&mut self.trash),
         }
-        Trash::One(self.trash.pop())
     }
 
     #[inline]
@@ -494,12 +541,14 @@ impl Machine {
 
     #[inline]
     fn entry(&self, slot: u32) -> Option<&Entry> {
-        self.slots.get(slot as usize)?.as_ref()
+        let entry = self.slots.get(slot as usize)?;
+        (entry.state != State::Free).then_some(entry)
     }
 
     #[inline]
     fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry> {
-        self.slots.get_mut(slot as usize)?.as_mut()
+        let entry = self.slots.get_mut(slot as usize)?;
+        (entry.state != State::Free).then_some(entry)
     }
 
     /// The place of a message among those that are ready: the lowest comes first.
@@ -519,10 +568,9 @@ impl Machine {
 }
 
 /// What was taken out, to be dropped.
-#[derive(Debug)]
-#[must_use]
+#[derive(Debug, Default)]
 #[allow(dead_code, reason = "held to be dropped")]
-pub(crate) enum Trash {
-    One(Option<Parts>),
-    Many(Vec<Parts>),
+pub(crate) struct Trash {
+    one: Option<Parts>,
+    more: Vec<Parts>,
 }

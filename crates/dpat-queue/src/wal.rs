@@ -31,7 +31,9 @@ const RECORD_BYTES_MAX: usize = (16 << 20) + (20 << 10);
 const CODEC: Postcard = Postcard::with_bytes_max(RECORD_BYTES_MAX);
 
 /// How many records are worth a snapshot, however small it is.
-const SNAPSHOT_RECORDS: u64 = 10_000;
+const SNAPSHOT_RECORDS: u64 = 100_000;
+/// Or so many bytes of records.
+const SNAPSHOT_BYTES: u64 = 16 << 20;
 
 /// A record as it is stored.
 #[derive(Serialize, Deserialize)]
@@ -158,15 +160,17 @@ impl<S: Storage + 'static> WalQueue<S> {
         let (wal, recovery) = Wal::open(storage, log)?;
         let mut machine = Machine::new(config);
         let from = load_snapshot(&wal, &mut machine)?;
-        let mut records = 0;
+        let (mut records, mut read) = (0, 0);
         let mut reader = wal.reader(from)?;
         while let Some(record) = reader.next_ready()? {
             let position = record.position;
+            let record_bytes = record.bytes.len() as u64;
             let Stored::V0(record) = CODEC
                 .decode(record.bytes)
                 .map_err(|source| OpenError::Record { position, source })?;
             machine.apply(record);
             records += 1;
+            read += record_bytes;
         }
         machine.recovered();
         let time = AnyTime::new(time);
@@ -183,6 +187,7 @@ impl<S: Storage + 'static> WalQueue<S> {
             state: Lock::new(LogState {
                 end: recovery.end,
                 since_snapshot: records,
+                bytes_since: read,
                 tidying: false,
                 batch: Batch::new(),
                 bytes: Vec::new(),
@@ -211,7 +216,8 @@ impl<S: Storage + 'static> WalQueue<S> {
 
     /// Puts a snapshot in the place of the records before it. Blocks.
     ///
-    /// It happens by itself when the log has grown to more than four times what is in the queue, and 10 000 records.
+    /// It happens by itself when the log has grown by more than four times what is in the queue, and by 100 000 records or
+    /// 16 MiB.
     ///
     /// # Errors
     /// [`BackendError`]. The log is as it was, or begins at the snapshot; if it has failed, so has the queue.
@@ -284,7 +290,9 @@ struct Log<S: Storage> {
 struct LogState {
     /// Where the next record will be.
     end: Position,
+    /// Records since the last snapshot, and their bytes.
     since_snapshot: u64,
+    bytes_since: u64,
     tidying: bool,
     batch: Batch,
     bytes: Vec<u8>,
@@ -299,16 +307,23 @@ impl<S: Storage + 'static> Journal for Log<S> {
             if let Some(broken) = &state.broken {
                 return Err(broken.before());
             }
-            state.batch.clear();
+            let LogState { batch, bytes, .. } = state;
+            let mut more = 0;
+            batch.clear();
             for record in records {
-                state.bytes.clear();
-                let encoded = CODEC.encode(&Stored::V0(record), &mut state.bytes);
-                encoded.map_err(|error| {
+                bytes.clear();
+                CODEC.encode(&Stored::V0(record), bytes).map_err(|error| {
                     BackendError::new(Class::InvalidInput, Effect::NotDone, error)
                 })?;
-                state.batch.push(&state.bytes);
+                more += bytes.len() as u64;
+                if records.len() > 1 {
+                    batch.push(bytes);
+                }
             }
-            let submitted = self.wal.append_batch(&state.batch).submit();
+            let submitted = match records {
+                [_] => self.wal.append(bytes).submit(),
+                _ => self.wal.append_batch(batch).submit(),
+            };
             let appending = submitted.map_err(append_error)?;
             if appending.position() != state.end {
                 // Records before this one were refused, perhaps after whoever waited for them had gone.
@@ -318,6 +333,7 @@ impl<S: Storage + 'static> Journal for Log<S> {
             }
             state.end = state.end.after(records.len() as u64);
             state.since_snapshot += records.len() as u64;
+            state.bytes_since += more;
             let ticket: Ticket =
                 Box::pin(async move { appending.await.map(drop).map_err(append_error) });
             Ok(ticket)
@@ -325,8 +341,10 @@ impl<S: Storage + 'static> Journal for Log<S> {
     }
 
     fn tidy(&self, queue: &Embedded, forced: bool) -> Result<(), BackendError> {
-        let grown = self.state.with(|state| state.since_snapshot);
-        if !forced && grown < SNAPSHOT_RECORDS {
+        let (grown, bytes) = self
+            .state
+            .with(|state| (state.since_snapshot, state.bytes_since));
+        if !forced && grown < SNAPSHOT_RECORDS && bytes < SNAPSHOT_BYTES {
             return Ok(());
         }
         // Under both locks: the image is that of exactly the records before `end`.
@@ -338,6 +356,7 @@ impl<S: Storage + 'static> Journal for Log<S> {
                 }
                 state.tidying = true;
                 state.since_snapshot = 0;
+                state.bytes_since = 0;
                 Some((machine.image(), state.end))
             })
         });

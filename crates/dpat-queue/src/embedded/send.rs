@@ -9,7 +9,20 @@ use crate::machine::{Plan, Record, Why};
 use crate::message::{Message, MessageId, Sent};
 
 impl Embedded {
+    #[inline]
     pub(crate) async fn send(&self, message: Message) -> Result<Sent, SendError> {
+        message.check(self.config.message_bytes_max)?;
+        let mut message = Some(message);
+        if self.journal.is_none() {
+            match self.try_send(&mut message) {
+                Err(SendError::Full { .. }) if self.config.when_full == WhenFull::Wait => {}
+                other => return other.map(|(sent, _)| sent),
+            }
+        }
+        let Some(message) = message else {
+            // It is taken when it is sent, and only then.
+            return Err(SendError::Closed);
+        };
         let (sent, ticket) = self.take_in(message).await?;
         self.answer(ticket).await?;
         Ok(sent)
@@ -114,6 +127,12 @@ impl Embedded {
                 }
                 Plan::Take { victims, .. } => victims,
             };
+            if self.journal.is_none() && victims.is_empty() {
+                if let Some(message) = message.take() {
+                    state.machine.take_in(id, message);
+                }
+                return Ok((sent, None));
+            }
             // On a log that has no room just now, nothing is done and the message is kept.
             let record = match &self.journal {
                 None => message

@@ -1,5 +1,6 @@
 //! Applying records: live and at recovery, the same.
 
+use std::collections::hash_map::Entry::Vacant;
 use std::sync::Arc;
 
 use dpat_core::Wall;
@@ -19,14 +20,16 @@ impl Machine {
                 not_before,
                 expires,
                 parts,
-            } => self.apply_sent(id, at, not_before, expires, parts),
-            Record::Claimed { id, count, until } => self.apply_claimed(id, count, until),
-            Record::Done { id } => {
-                if let Some(parts) = self.take(id) {
-                    self.counts.done += 1;
-                    self.trash.push(parts);
+            } => {
+                let [at, not_before, expires] = [at, not_before, expires].map(Wall::from_nanos);
+                self.apply_sent(id, at, not_before, expires, parts);
+            }
+            Record::Claimed { id, count, until } => {
+                if let Some(slot) = self.index.get(&id).copied() {
+                    self.claim_slot(slot, count, Wall::from_nanos(until));
                 }
             }
+            Record::Done { id } => self.apply_done(id),
             Record::Retried {
                 id,
                 not_before,
@@ -99,30 +102,44 @@ impl Machine {
     }
 
     #[inline]
-    fn apply_sent(&mut self, id: u64, at: u64, not_before: u64, expires: u64, parts: Parts) {
-        let sent_at = Wall::from_nanos(at);
+    pub(super) fn apply_sent(
+        &mut self,
+        id: u64,
+        sent_at: Wall,
+        not_before: Wall,
+        expires: Wall,
+        parts: Parts,
+    ) {
         if let Some(key) = &parts.dedup {
             let until = sent_at + self.config.dedup_window;
             self.remember(Arc::clone(key), id, until);
         }
         self.counts.sent += 1;
-        self.insert(Entry {
-            id,
-            place: id,
-            size: parts.size(),
-            parts,
-            sent_at,
-            not_before: Wall::from_nanos(not_before),
-            expires: Wall::from_nanos(expires),
-            ..Entry::NEW
-        });
+        let Some(slot) = self.occupy(id) else {
+            return;
+        };
+        // In place: a whole entry is large to carry about.
+        let entry = &mut self.slots[slot as usize];
+        entry.id = id;
+        entry.place = id;
+        entry.size = parts.size();
+        entry.parts = parts;
+        entry.sent_at = sent_at;
+        entry.not_before = not_before;
+        entry.expires = expires;
+        self.settle_in(slot);
     }
 
     #[inline]
-    fn apply_claimed(&mut self, id: u64, count: u32, until: u64) {
-        let Some(slot) = self.index.get(&id).copied() else {
-            return;
-        };
+    pub(super) fn apply_done(&mut self, id: u64) {
+        if let Some(parts) = self.take(id) {
+            self.counts.done += 1;
+            self.trash.push(parts);
+        }
+    }
+
+    #[inline]
+    pub(super) fn claim_slot(&mut self, slot: u32, count: u32, until: Wall) {
         let Some(entry) = self.entry_mut(slot) else {
             return;
         };
@@ -130,7 +147,7 @@ impl Machine {
         entry.held = true;
         self.counts.delivered += 1;
         self.counts.redelivered += u64::from(count > 1);
-        self.lease(id, Wall::from_nanos(until));
+        self.lease(slot, until);
     }
 
     fn apply_retried(&mut self, id: u64, not_before: u64, reason: Option<Arc<str>>) {
@@ -204,25 +221,40 @@ impl Machine {
     }
 
     /// Adds a message at the end of all, and of its key.
-    #[inline]
     fn insert(&mut self, entry: Entry) {
-        if self.index.contains_key(&entry.id) {
-            return;
+        if let Some(slot) = self.occupy(entry.id) {
+            self.slots[slot as usize] = entry;
+            self.settle_in(slot);
         }
+    }
+
+    /// Finds a slot for a message that is not here.
+    #[inline]
+    fn occupy(&mut self, id: u64) -> Option<u32> {
+        let Vacant(vacant) = self.index.entry(id) else {
+            return None;
+        };
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
+            self.slots.push(Entry::NEW);
             // One for each message; their number is limited far below.
             u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
         });
         if slot == NONE {
-            return;
+            return None;
         }
+        vacant.insert(slot);
+        Some(slot)
+    }
+
+    /// Adds what is in its slot to the lists.
+    #[inline]
+    fn settle_in(&mut self, slot: u32) {
+        let entry = &mut self.slots[slot as usize];
+        entry.state = State::Behind;
         self.next = self.next.max(entry.id + 1).max(entry.place + 1);
         self.bytes += entry.size;
-        self.index.insert(entry.id, slot);
         let keeps_order = self.config.rules.one_of_a_key();
         let key = entry.parts.key.clone().filter(|_| keeps_order);
-        self.slots[slot as usize] = Some(entry);
         let mut all = self.all;
         self.link(&mut all, slot, |entry| &mut entry.in_all);
         self.all = all;
@@ -235,13 +267,27 @@ impl Machine {
         self.schedule(slot);
     }
 
+    #[inline]
     fn take(&mut self, id: u64) -> Option<Parts> {
-        self.take_entry(id).map(|entry| entry.parts)
+        let slot = self.leave(id)?;
+        let entry = &mut self.slots[slot as usize];
+        let parts = std::mem::replace(&mut entry.parts, Parts::EMPTY);
+        entry.clear();
+        Some(parts)
     }
 
-    /// Takes a message out; the next one of its key comes to the front.
-    #[inline]
     fn take_entry(&mut self, id: u64) -> Option<Entry> {
+        let slot = self.leave(id)?;
+        Some(std::mem::replace(
+            &mut self.slots[slot as usize],
+            Entry::NEW,
+        ))
+    }
+
+    /// Takes a message out of all lists; the next one of its key comes to the front. Its slot is the next that is used:
+    /// the caller clears it.
+    #[inline]
+    fn leave(&mut self, id: u64) -> Option<u32> {
         let slot = self.index.remove(&id)?;
         self.unschedule(slot);
         self.expiry.remove(slot);
@@ -263,7 +309,7 @@ impl Machine {
                 }
             }
         }
-        let entry = self.slots[slot as usize].take()?;
+        let entry = &self.slots[slot as usize];
         if let (Some(key), false) = (&entry.parts.dedup, self.config.rules.remember_keys()) {
             self.dedup.remove(key);
         }
@@ -278,7 +324,7 @@ impl Machine {
         if let Some(next) = next {
             self.schedule(next);
         }
-        Some(entry)
+        Some(slot)
     }
 
     /// Puts a message that is not leased where it belongs: ready, waiting for its time, or behind another.
@@ -301,7 +347,7 @@ impl Machine {
                 self.ready.insert(slot, rank);
                 self.made_ready += 1;
             }
-            State::Behind | State::Leased => {}
+            State::Free | State::Behind | State::Leased => {}
         }
         if let Some(entry) = self.entry_mut(slot) {
             entry.state = state;
@@ -317,7 +363,7 @@ impl Machine {
                 self.due.remove(slot);
                 self.leased -= 1;
             }
-            Some(State::Behind) | None => {}
+            Some(State::Free | State::Behind) | None => {}
         }
         if let Some(entry) = self.entry_mut(slot) {
             entry.state = State::Behind;
@@ -342,10 +388,7 @@ impl Machine {
 
     /// Leases a message until then.
     #[inline]
-    pub(super) fn lease(&mut self, id: u64, until: Wall) {
-        let Some(slot) = self.index.get(&id).copied() else {
-            return;
-        };
+    pub(super) fn lease(&mut self, slot: u32, until: Wall) {
         self.unschedule(slot);
         self.expiry.remove(slot);
         self.victims.remove(slot);
@@ -415,18 +458,35 @@ impl Machine {
     }
 }
 
+impl Parts {
+    /// What a free slot has.
+    const EMPTY: Self = Self {
+        payload: bytes::Bytes::new(),
+        headers: None,
+        key: None,
+        dedup: None,
+        priority: 0,
+    };
+}
+
 impl Entry {
+    /// Makes it [`NEW`](Self::NEW), but for its parts, and for what every message sets.
+    #[inline]
+    fn clear(&mut self) {
+        self.count = 0;
+        self.base = 0;
+        self.held = false;
+        self.state = State::Free;
+        self.reason = None;
+        self.in_all = Self::NEW.in_all;
+        self.in_lane = Self::NEW.in_lane;
+    }
+
     /// A message that was never handed out; the rest is filled in.
     const NEW: Self = Self {
         id: 0,
         place: 0,
-        parts: Parts {
-            payload: bytes::Bytes::new(),
-            headers: None,
-            key: None,
-            dedup: None,
-            priority: 0,
-        },
+        parts: Parts::EMPTY,
         size: 0,
         sent_at: Wall::MIN,
         not_before: Wall::MIN,
@@ -434,7 +494,7 @@ impl Entry {
         count: 0,
         base: 0,
         held: false,
-        state: State::Behind,
+        state: State::Free,
         reason: None,
         in_all: Links {
             before: NONE,

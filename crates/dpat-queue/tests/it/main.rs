@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_types)]
 
 mod alloc;
+mod batches;
 mod bugs;
 mod cancel;
 #[cfg(feature = "wal")]
