@@ -12,6 +12,7 @@ use bytes::Bytes;
 use dpat_core::{Clock, Instant, Sleep, SystemClock, Wall};
 use dpat_queue::{Message, Outcome, Queue, WalQueue, WhenFull};
 use dpat_storage::FsStorage;
+use dpat_testkit::servers::{Engine, Server};
 use dpat_wal::Durability;
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -26,7 +27,9 @@ It has an id, a priority, a time and limits in bytes. *async-channel*, *flume* a
 that was received is gone.
 - Durable, each thread sends a message of 256 bytes, receives one and settles it, and waits for each of the three. \
 *dpat-queue* shares one sync between the threads that wait; *SQLite* is a table with an insert, an update that claims the \
-first row, and a delete, each a transaction of its own (journal mode WAL, `synchronous=FULL`), behind one connection.
+first row, and a delete, each a transaction of its own (journal mode WAL, `synchronous=FULL`), behind one connection. \
+*redis* is a stream of a Redis server of this machine with `appendfsync always`, one connection for each thread: XADD, \
+XREADGROUP, and XACK with XDEL; it is absent where no server is installed.
 - *yaque* keeps a queue in files and never syncs; *dpat-queue* does not sync there either (`Durability::ProcessKill`). A \
 message of *yaque* is committed by its only receiver.";
 
@@ -313,12 +316,13 @@ fn durable(threads: usize) -> Case {
             });
         })
     };
+    let peers = [Some(sqlite), streams(threads)].into_iter().flatten();
     let mut case = Case::new(
         "queue",
         "send, receive, settle, durable",
         "Each thread sends a message of 256 bytes, receives one and settles it, and waits until each of that is synced.",
         ours,
-        vec![sqlite],
+        peers.collect(),
     )
     .items(EACH * threads as u64);
     case.threads = threads;
@@ -365,6 +369,51 @@ fn delete(table: &Connection, id: Option<i64>) {
         .prepare_cached("DELETE FROM queue WHERE id = ?1")
         .expect("a statement");
     delete.execute([id]).expect("durable");
+}
+
+/// A stream of Redis with a connection for each thread; none where no server is installed.
+fn streams(threads: usize) -> Option<Contender> {
+    let server = Server::start(Engine::Redis).ok()?;
+    let client = redis::Client::open(server.url()).expect("an address");
+    let connect = || client.get_connection().expect("the server runs");
+    redis::cmd("XGROUP")
+        .arg(&["CREATE", "jobs", "workers", "0", "MKSTREAM"])
+        .exec(&mut connect())
+        .expect("a group");
+    let idle = Mutex::new((0..threads).map(|_| connect()).collect::<Vec<_>>());
+    let round = move || {
+        let _keep = &server;
+        let idle = || idle.lock().expect("not poisoned");
+        let mut connection = idle().pop().expect("one for each thread");
+        stream_round(&mut connection);
+        idle().push(connection);
+    };
+    Some(Contender::single("redis", move || {
+        on_threads(threads, &round);
+    }))
+}
+
+fn stream_round(connection: &mut redis::Connection) {
+    redis::cmd("XADD")
+        .arg(&["jobs", "*", "payload"])
+        .arg(&payload()[..])
+        .exec(connection)
+        .expect("durable");
+    let read = redis::cmd("XREADGROUP")
+        .arg(&["GROUP", "workers", "worker", "COUNT", "1"])
+        .arg(&["STREAMS", "jobs", ">"])
+        .query(connection);
+    type Streams = Vec<(String, Vec<(String, redis::Value)>)>;
+    let read: Streams = read.expect("durable");
+    let (id, _) = &read[0].1[0];
+    redis::pipe()
+        .atomic()
+        .cmd("XACK")
+        .arg(&["jobs", "workers", id])
+        .cmd("XDEL")
+        .arg(&["jobs", id])
+        .exec(connection)
+        .expect("durable");
 }
 
 fn unsynced() -> Case {
