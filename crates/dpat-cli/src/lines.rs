@@ -81,8 +81,10 @@ impl View for Lines {
                 "FAIL"
             };
             say(&format!(
-                "{mark} {:<22} {} of {} (limit {}): {}",
-                check.invariant, check.count, check.looked_at, check.limit, check.says
+                "{mark} {:<22} {}: {}",
+                check.invariant,
+                check.found(),
+                check.says
             ));
         }
         for violation in &record.verdict.violations {

@@ -268,7 +268,13 @@ pub struct Subject<'a> {
 pub fn fate(script: &Script, subject: Subject<'_>) -> Fate {
     let mut first = Fate::Pass;
     for (number, op) in script.ops.iter().enumerate() {
-        let (Trigger::At(from_us), Some(fault)) = (&op.when, request(&op.fault)) else {
+        let Trigger::At(from_us) = &op.when else {
+            continue;
+        };
+        if subject.at_us < *from_us {
+            continue;
+        }
+        let Some(fault) = request(&op.fault) else {
             continue;
         };
         // Only a hang still matters once something was found.
@@ -276,8 +282,7 @@ pub fn fate(script: &Script, subject: Subject<'_>) -> Fate {
             continue;
         }
         let until_us = from_us.saturating_add(fault.for_us.unwrap_or(u64::MAX));
-        let covers = (*from_us..until_us).contains(&subject.at_us);
-        if !covers || !hits(script.seed, number, &fault, subject) {
+        if subject.at_us >= until_us || !hits(script.seed, number, &fault, subject) {
             continue;
         }
         first = match fault.kind {

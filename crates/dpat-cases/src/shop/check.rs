@@ -219,9 +219,18 @@ impl Tally {
                 looked_at: 0,
                 count: 0,
                 limit,
+                unit: None,
             },
             first: None,
         }
+    }
+
+    /// Starts a highest value, in a unit, at zero.
+    #[must_use]
+    fn highest(invariant: &str, says: &str, limit: u64, unit: &str) -> Self {
+        let mut tally = Self::new(invariant, says, limit);
+        tally.check.unit = Some(unit.to_owned());
+        tally
     }
 
     /// Counts one thing looked at.
@@ -520,7 +529,7 @@ pub fn nothing_lost(stores: &Stores) -> Tally {
 #[must_use]
 pub fn bounded_memory(history: &History) -> Tally {
     let says = "the bytes that wait in the queue stay within its limit";
-    let mut tally = Tally::new("bounded_memory", says, QUEUE_BYTES_MAX);
+    let mut tally = Tally::highest("bounded_memory", says, QUEUE_BYTES_MAX, "bytes");
     let mut queued: Vec<&Queued> = history.queued.iter().collect();
     queued.sort_by_key(|queued| queued.at_us);
     for queued in queued {

@@ -244,6 +244,27 @@ pub struct Check {
     pub count: u64,
     /// How often it may be.
     pub limit: u64,
+    /// What is counted, where it is a highest value and not how often it is broken.
+    pub unit: Option<String>,
+}
+
+impl Check {
+    /// Says what was found: `0 of 2000 (limit 0)`, or `at most 512 bytes, 40 times looked at (limit 1024)`.
+    #[must_use]
+    pub fn found(&self) -> String {
+        let Self {
+            looked_at,
+            count,
+            limit,
+            ..
+        } = self;
+        match &self.unit {
+            Some(unit) => {
+                format!("at most {count} {unit}, {looked_at} times looked at (limit {limit})")
+            }
+            None => format!("{count} of {looked_at} (limit {limit})"),
+        }
+    }
 }
 
 /// An event that was given up.

@@ -109,6 +109,7 @@ fn record() -> RunRecord {
             looked_at: 4_800,
             count: 3,
             limit: 0,
+            unit: None,
         }],
         samples: samples.collect(),
         faults,
