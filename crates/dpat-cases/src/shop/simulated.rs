@@ -440,13 +440,14 @@ pub fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunError> {
     }
     tick(&sim, &mut watch, &mut faults, view);
 
+    // Here the run is over; what follows judges it.
+    let elapsed = SystemClock.now().since(begun);
     let deeds = deeds(&sim, faults);
     let plan = Arc::clone(&sim.system().plan);
     let evidence = sim.system().evidence(watch.into_samples())?;
     let simulated_ms = sim.now_ns() / 1_000_000;
     // The end of a run that has been judged here by more than its properties.
     let outcome = sim.stop();
-    let elapsed = SystemClock.now().since(begun);
     let simulation = Simulation {
         simulated: true,
         trace_hash: hex(outcome.trace_hash),

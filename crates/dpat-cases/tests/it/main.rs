@@ -6,6 +6,7 @@ mod checks;
 mod policy;
 mod protocols;
 mod services;
+mod simulated;
 mod stores;
 mod switches;
 mod workflow;

@@ -60,11 +60,20 @@ pub(super) struct Record {
 
 struct Full {
     events: Vec<TraceEvent>,
+    /// What messages said, by the index of their event: written as text at the end, if it is asked for.
+    bodies: Vec<(usize, Body)>,
     events_max: usize,
     truncated: bool,
     /// The last event at each node.
     last: Vec<Option<u64>>,
     shades: Vec<Shade>,
+}
+
+/// The beginning of what a message said.
+struct Body {
+    shown: Vec<u8>,
+    /// There was more.
+    cut: bool,
 }
 
 /// The longest text of a body in a full trace, in bytes.
@@ -75,6 +84,7 @@ impl Record {
         let full = match mode {
             TraceMode::Full { events_max } => Some(Box::new(Full {
                 events: Vec::new(),
+                bodies: Vec::new(),
                 events_max,
                 truncated: false,
                 last: Vec::new(),
@@ -167,7 +177,14 @@ impl Record {
             event.from = Some((from.node.0, sent_in));
             event.kind = Some(kind.to_owned());
             event.label = format!("{kind} from {from}");
-            event.detail = text(body);
+            if let Some(full) = &mut self.full {
+                let shown = &body[..body.len().min(DETAIL_MAX)];
+                let body = Body {
+                    shown: shown.to_vec(),
+                    cut: shown.len() < body.len(),
+                };
+                full.bodies.push((full.events.len() - 1, body));
+            }
         }
     }
 
@@ -247,7 +264,16 @@ impl Record {
     /// Returns the trace, if one was asked for.
     pub(super) fn finish(self, end: Ending<'_>) -> Option<Trace> {
         let trace_hash = format!("{:016x}", self.hash());
-        let full = *self.full?;
+        let mut full = *self.full?;
+        for (index, body) in full.bodies {
+            let mut detail = text(&body);
+            let event = &mut full.events[index];
+            if !event.detail.is_empty() {
+                detail.push('\n');
+                detail.push_str(&event.detail);
+            }
+            event.detail = detail;
+        }
         let mut shades = full.shades;
         for shade in &mut shades {
             shade.until_ns = shade.until_ns.min(end.now_ns);
@@ -327,14 +353,25 @@ fn scope(fault: &Fault) -> (Option<Vec<u32>>, Option<Vec<(u32, u32)>>, Option<u6
 }
 
 /// A body as text: itself if it is printable, hexadecimal if not, and never long.
-fn text(body: &[u8]) -> String {
-    let shown = &body[..body.len().min(DETAIL_MAX)];
-    let mut text = match std::str::from_utf8(shown) {
+fn text(body: &Body) -> String {
+    let mut text = match std::str::from_utf8(&body.shown) {
         Ok(text) if !text.chars().any(|c| c.is_control() && c != '\n') => text.to_owned(),
-        _ => shown.iter().map(|byte| format!("{byte:02x}")).collect(),
+        _ => hexadecimal(&body.shown),
     };
-    if shown.len() < body.len() {
+    if body.cut {
         text.push('…');
+    }
+    text
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)]);
+        text.push(DIGITS[usize::from(byte & 15)]);
     }
     text
 }
