@@ -319,6 +319,13 @@ impl From<EngineError> for dpat_idempotency::StoreError {
     }
 }
 
+#[cfg(feature = "queue")]
+impl From<EngineError> for dpat_queue::BackendError {
+    fn from(error: EngineError) -> Self {
+        Self::new(error.class, error.effect, error)
+    }
+}
+
 /// Why something was not opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -326,6 +333,10 @@ pub enum OpenError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The settings of a queue.
+    #[cfg(feature = "queue")]
+    #[error(transparent)]
+    Queue(#[from] dpat_queue::ConfigError),
     /// The server is too old.
     #[error("{address}: PostgreSQL {found} is too old: take 12 or later")]
     OldServer {
@@ -371,6 +382,8 @@ impl Classify for OpenError {
     fn class(&self) -> Class {
         match self {
             Self::Config(error) => error.class(),
+            #[cfg(feature = "queue")]
+            Self::Queue(error) => error.class(),
             Self::OldServer { .. } | Self::NewerSchema { .. } | Self::Outdated { .. } => {
                 Class::Permanent
             }

@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(all(feature = "idempotency", feature = "outbox")),
+    not(all(feature = "idempotency", feature = "outbox", feature = "queue")),
     allow(
         dead_code,
         reason = "each port uses a part of the ground that all of them stand on"
@@ -11,9 +11,9 @@
 mod config;
 mod connection;
 mod error;
-#[cfg(any(feature = "idempotency", feature = "outbox"))]
+#[cfg(any(feature = "idempotency", feature = "outbox", feature = "queue"))]
 mod gauge;
-#[cfg(feature = "outbox")]
+#[cfg(any(feature = "outbox", feature = "queue"))]
 mod listener;
 mod schema;
 pub mod sql;
@@ -27,6 +27,8 @@ mod tx;
 mod inbox;
 #[cfg(feature = "outbox")]
 mod outbox;
+#[cfg(feature = "queue")]
+mod queue;
 #[cfg(feature = "idempotency")]
 mod responses;
 
@@ -38,6 +40,8 @@ pub use config::{
 pub use dpat_idempotency;
 #[cfg(feature = "outbox")]
 pub use dpat_outbox;
+#[cfg(feature = "queue")]
+pub use dpat_queue;
 #[cfg(feature = "tokio-postgres")]
 pub use error::commit;
 pub use error::{EngineError, OpenError};
@@ -45,6 +49,8 @@ pub use error::{EngineError, OpenError};
 pub use inbox::{Accepting, Arrived, Inbox, MARKERS_MAX};
 #[cfg(feature = "outbox")]
 pub use outbox::{LAG_ROWS_MAX, Outbox};
+#[cfg(feature = "queue")]
+pub use queue::{QueueSettings, QueueStore};
 #[cfg(feature = "idempotency")]
 pub use responses::{ResponseLimits, ResponseStore};
 pub use schema::migrate;

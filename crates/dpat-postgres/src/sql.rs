@@ -17,6 +17,8 @@ pub enum Part {
     Inbox,
     /// Those of a response store.
     Responses,
+    /// Those of a queue.
+    Queue,
 }
 
 /// A step to a version.
@@ -30,7 +32,7 @@ pub struct Step {
 
 impl Part {
     /// All parts.
-    pub const ALL: [Self; 3] = [Self::Outbox, Self::Inbox, Self::Responses];
+    pub const ALL: [Self; 4] = [Self::Outbox, Self::Inbox, Self::Responses, Self::Queue];
 
     /// Returns the name, as the table `{prefix}_schema` has it.
     #[must_use]
@@ -39,6 +41,7 @@ impl Part {
             Self::Outbox => "outbox",
             Self::Inbox => "inbox",
             Self::Responses => "responses",
+            Self::Queue => "queue",
         }
     }
 
@@ -57,6 +60,10 @@ impl Part {
             Self::Responses => &[Step {
                 version: 1,
                 sql: include_str!("../sql/0001_responses.sql"),
+            }],
+            Self::Queue => &[Step {
+                version: 1,
+                sql: include_str!("../sql/0001_queue.sql"),
             }],
         }
     }
@@ -178,3 +185,21 @@ WITH gone AS (
   )) RETURNING 1
 )
 SELECT count(*)::bigint FROM gone";
+
+/// Sends a message without a deduplication key, and returns its id.
+///
+/// `$1` NULL (an id that is drawn before, with a deduplication key); `$2` the key or NULL; `$3` the priority, 0 to 9; `$4` the
+/// time; `$5` from when on it may be delivered: the same time, or a later one; `$6` when it ends if it is not delivered, or
+/// NULL; `$7` what it counts against the limit of bytes; `$8` NULL (headers have a form of their own); `$9` the payload; `$10`
+/// whether to notify. Limits are not looked at.
+pub const SEND: &str = "\
+WITH m AS (
+  INSERT INTO {schema}.{prefix}_messages (id, key, priority, sent_at, headers, payload)
+  VALUES (coalesce($1, nextval('{schema}.{prefix}_numbers')), $2, $3, $4, $8, $9)
+  RETURNING id
+), d AS (
+  INSERT INTO {schema}.{prefix}_deliveries (id, place, key, turn, priority, bytes, due, head, expires, ends)
+  SELECT id, id, $2, get_byte(sha256(convert_to($2, 'UTF8')), 0), $3, $7, $5, $5, $6, $6 FROM m
+  RETURNING id
+)
+SELECT id, CASE WHEN $10 THEN pg_notify('dpat_queue', '{schema}.{prefix}')::text END FROM d";

@@ -1,0 +1,234 @@
+//! The statements of a queue, with its schema and prefix.
+
+use crate::config::Config;
+use crate::sql;
+
+const DRAW: &str = "SELECT nextval('{schema}.{prefix}_numbers')";
+
+const COUNT_LIVE: &str = "\
+SELECT count(*)::bigint, coalesce(sum(bytes), 0)::bigint FROM (
+  SELECT bytes FROM {schema}.{prefix}_deliveries WHERE due IS NOT NULL ORDER BY place LIMIT $1
+) AS counted";
+
+const COUNT_DEAD: &str = "\
+SELECT count(*)::bigint, coalesce(sum(bytes), 0)::bigint FROM (
+  SELECT bytes FROM {schema}.{prefix}_deliveries WHERE due IS NULL ORDER BY id LIMIT $1
+) AS counted";
+
+const COUNT_DEDUPS: &str = "\
+SELECT count(*)::bigint, 0::bigint FROM (
+  SELECT 1 FROM {schema}.{prefix}_dedups WHERE until > $2 ORDER BY until LIMIT $1
+) AS counted";
+
+const DEDUP: &str = "SELECT id FROM {schema}.{prefix}_dedups WHERE dedup = $1 AND until > $2";
+
+/// No row: another was faster.
+const REMEMBER: &str = "\
+INSERT INTO {schema}.{prefix}_dedups AS d (dedup, id, until)
+VALUES ($1, nextval('{schema}.{prefix}_numbers'), $2)
+ON CONFLICT (dedup) DO UPDATE SET id = excluded.id, until = excluded.until WHERE d.until <= $3
+RETURNING id";
+
+const FORGET_DEDUPS: &str = "\
+DELETE FROM {schema}.{prefix}_dedups WHERE dedup = ANY (ARRAY(
+  SELECT dedup FROM {schema}.{prefix}_dedups WHERE until <= $1 ORDER BY until LIMIT 1000 FOR UPDATE SKIP LOCKED
+))";
+
+const LOOK: &str = "\
+SELECT
+  (SELECT paused::int::bigint FROM {schema}.{prefix}_queue WHERE one = 1),
+  (SELECT id FROM {schema}.{prefix}_deliveries WHERE ready ORDER BY priority DESC, place LIMIT 1),
+  (SELECT head FROM {schema}.{prefix}_deliveries WHERE head IS NOT NULL AND NOT ready ORDER BY head LIMIT 1),
+  (SELECT ends FROM {schema}.{prefix}_deliveries WHERE ends IS NOT NULL ORDER BY ends LIMIT 1),
+  (SELECT until FROM {schema}.{prefix}_dedups ORDER BY until LIMIT 1)";
+
+const ENDED: &str = "\
+SELECT id FROM {schema}.{prefix}_deliveries WHERE ends <= $1 ORDER BY ends LIMIT 1000";
+
+/// Waits for nobody.
+const MAKE_READY: &str = "\
+WITH made AS (
+  UPDATE {schema}.{prefix}_deliveries SET ready = true WHERE id = ANY (ARRAY(
+    SELECT id FROM {schema}.{prefix}_deliveries WHERE head <= $1 AND NOT ready ORDER BY head LIMIT 1000
+    FOR UPDATE SKIP LOCKED
+  )) RETURNING 1
+)
+SELECT count(*)::bigint FROM made";
+
+const LOOSE: &str = "\
+SELECT id, priority, place, count, base, leased_until FROM {schema}.{prefix}_deliveries
+WHERE ready AND key IS NULL ORDER BY priority DESC, place LIMIT $1 FOR UPDATE SKIP LOCKED";
+
+/// Locks the turns, not the rows: what has changed before the lock is seen by the next statement.
+const KEYED: &str = "\
+SELECT d.id, d.priority, d.place, d.key FROM {schema}.{prefix}_deliveries AS d
+JOIN {schema}.{prefix}_turns AS t ON t.turn = d.turn
+WHERE d.ready AND d.key IS NOT NULL ORDER BY d.priority DESC, d.place LIMIT $1 FOR UPDATE OF t SKIP LOCKED";
+
+const FIRSTS: &str = "\
+SELECT k.key, d.id, d.due, d.count, d.base, d.leased_until
+FROM unnest($1) AS k (key) CROSS JOIN LATERAL (
+  SELECT id, due, count, base, leased_until FROM {schema}.{prefix}_deliveries AS e
+  WHERE e.key = k.key AND e.due IS NOT NULL ORDER BY e.place LIMIT 1
+) AS d";
+
+const DEMOTE: &str =
+    "UPDATE {schema}.{prefix}_deliveries SET head = NULL, ready = false WHERE id = ANY ($1)";
+
+const CLAIM: &str = "\
+UPDATE {schema}.{prefix}_deliveries
+SET
+  count = count + 1, holder = $2, leased_until = $3, due = $3, head = $3, ready = false,
+  ends = CASE WHEN expires IS NOT NULL THEN greatest(expires, $3) END
+WHERE id = ANY ($1)";
+
+const MESSAGES: &str = "\
+SELECT id, key, priority, sent_at, headers, payload FROM {schema}.{prefix}_messages WHERE id = ANY ($1)";
+
+const LOCK_TURNS: &str = "\
+SELECT turn FROM {schema}.{prefix}_turns
+WHERE turn = ANY (ARRAY(SELECT turn FROM {schema}.{prefix}_deliveries WHERE id = ANY ($1)))
+ORDER BY turn FOR UPDATE";
+
+const LOCK_ROWS: &str = "\
+SELECT id, key, bytes, due, count, holder, leased_until, ends FROM {schema}.{prefix}_deliveries
+WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
+
+const DELETE: &str = "DELETE FROM {schema}.{prefix}_messages WHERE id = ANY ($1)";
+
+/// The first of each key is what a receive finds. Run under the locks of the turns.
+const PROMOTE: &str = "\
+UPDATE {schema}.{prefix}_deliveries AS d SET head = d.due, ready = false
+FROM unnest($1) AS k (key) CROSS JOIN LATERAL (
+  SELECT id FROM {schema}.{prefix}_deliveries AS e
+  WHERE e.key = k.key AND e.due IS NOT NULL ORDER BY e.place LIMIT 1
+) AS f
+WHERE d.id = f.id AND d.head IS DISTINCT FROM d.due";
+
+const RETRY: &str = "\
+UPDATE {schema}.{prefix}_deliveries AS d
+SET due = n.due, head = n.due, ends = expires, holder = NULL, leased_until = NULL, ready = false, reason = n.reason
+FROM unnest($1, $2, $3) AS n (id, due, reason) WHERE d.id = n.id";
+
+const REJECT: &str = "\
+UPDATE {schema}.{prefix}_deliveries AS d
+SET
+  due = NULL, head = NULL, ends = NULL, holder = NULL, leased_until = NULL, ready = false,
+  reason = n.reason, rejected_at = $3
+FROM unnest($1, $2) AS n (id, reason) WHERE d.id = n.id";
+
+const EXTEND: &str = "\
+UPDATE {schema}.{prefix}_deliveries
+SET
+  leased_until = $2, due = $2, head = $2, ready = false,
+  ends = CASE WHEN expires IS NOT NULL THEN greatest(expires, $2) END
+WHERE id = ANY ($1)";
+
+const LEASED: &str = "\
+SELECT leased_until FROM {schema}.{prefix}_deliveries
+WHERE holder = $1 AND leased_until > $2 ORDER BY leased_until LIMIT 1";
+
+const RELEASE_ALL: &str = "\
+WITH released AS (
+  UPDATE {schema}.{prefix}_deliveries
+  SET due = $1, head = $1, ends = expires, holder = NULL, leased_until = NULL, ready = false
+  WHERE leased_until IS NOT NULL RETURNING 1
+)
+SELECT count(*)::bigint FROM released";
+
+const DEAD: &str = "\
+SELECT id, count, reason, rejected_at FROM {schema}.{prefix}_deliveries
+WHERE id > $1 AND due IS NULL ORDER BY id LIMIT $2";
+
+const REPLAY: &str = "\
+UPDATE {schema}.{prefix}_deliveries
+SET
+  place = nextval('{schema}.{prefix}_numbers'), due = $2, head = $2, ready = false, base = count,
+  expires = NULL, ends = NULL, reason = NULL, rejected_at = NULL
+WHERE id = $1";
+
+const PLACE: &str =
+    "SELECT place FROM {schema}.{prefix}_deliveries WHERE id = $1 AND due IS NOT NULL";
+
+const PEEK: &str = "\
+SELECT id, count, reason, leased_until FROM {schema}.{prefix}_deliveries
+WHERE place > $1 AND due IS NOT NULL ORDER BY place LIMIT $2";
+
+const PURGEABLE: &str = "\
+SELECT id FROM {schema}.{prefix}_deliveries
+WHERE due IS NOT NULL AND (leased_until IS NULL OR leased_until <= $1) ORDER BY place LIMIT $2";
+
+const COUNT_READY: &str = "\
+SELECT count(*)::bigint FROM {schema}.{prefix}_deliveries AS d
+WHERE d.ready AND NOT EXISTS (
+  SELECT 1 FROM {schema}.{prefix}_deliveries AS e WHERE e.key = d.key AND e.due IS NOT NULL AND e.place < d.place
+)";
+
+const COUNT_LEASED: &str = "\
+SELECT count(*)::bigint FROM {schema}.{prefix}_deliveries WHERE leased_until IS NOT NULL AND leased_until > $1";
+
+const OLDEST: &str = "\
+SELECT m.sent_at FROM {schema}.{prefix}_deliveries AS d JOIN {schema}.{prefix}_messages AS m ON m.id = d.id
+WHERE d.due IS NOT NULL ORDER BY d.place LIMIT 1";
+
+const SET_PAUSED: &str = "UPDATE {schema}.{prefix}_queue SET paused = $1 WHERE one = 1";
+
+const NOTIFY: &str = "SELECT pg_notify('dpat_queue', '{schema}.{prefix}')::text";
+
+macro_rules! statements {
+    ($($name:ident = $text:expr,)+) => {
+        pub(super) struct Statements {
+            /// The name of the table, for errors.
+            pub(super) messages: String,
+            $(pub(super) $name: String,)+
+        }
+
+        impl Statements {
+            pub(super) fn of(config: &Config) -> Self {
+                Self {
+                    messages: config.table("messages"),
+                    $($name: config.sql($text),)+
+                }
+            }
+        }
+    };
+}
+
+statements! {
+    send = sql::SEND,
+    draw = DRAW,
+    count_live = COUNT_LIVE,
+    count_dead = COUNT_DEAD,
+    count_dedups = COUNT_DEDUPS,
+    dedup = DEDUP,
+    remember = REMEMBER,
+    forget_dedups = FORGET_DEDUPS,
+    look = LOOK,
+    ended = ENDED,
+    make_ready = MAKE_READY,
+    loose = LOOSE,
+    keyed = KEYED,
+    firsts = FIRSTS,
+    demote = DEMOTE,
+    claim = CLAIM,
+    contents = MESSAGES,
+    lock_turns = LOCK_TURNS,
+    lock_rows = LOCK_ROWS,
+    delete = DELETE,
+    promote = PROMOTE,
+    retry = RETRY,
+    reject = REJECT,
+    extend = EXTEND,
+    leased = LEASED,
+    release_all = RELEASE_ALL,
+    dead = DEAD,
+    replay = REPLAY,
+    place = PLACE,
+    peek = PEEK,
+    purgeable = PURGEABLE,
+    count_ready = COUNT_READY,
+    count_leased = COUNT_LEASED,
+    oldest = OLDEST,
+    set_paused = SET_PAUSED,
+    notify = NOTIFY,
+}
