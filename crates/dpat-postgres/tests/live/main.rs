@@ -7,6 +7,7 @@ mod faults;
 mod inboxes;
 mod kit;
 mod outboxes;
+mod queues;
 mod responses;
 
 use dpat_testkit::live::Live;
@@ -19,5 +20,6 @@ fn main() {
     trials.extend(faults::trials(&live));
     trials.extend(inboxes::trials(&live));
     trials.extend(responses::trials(&live));
+    trials.extend(queues::trials(&live));
     live.run(trials)
 }
