@@ -19,9 +19,10 @@ CREATE TABLE IF NOT EXISTS {schema}.{prefix}_messages (
 -- Draws ids, places and holders.
 CREATE SEQUENCE IF NOT EXISTS {schema}.{prefix}_numbers;
 
--- Where each message stands. Apart from the payload, which no delivery writes again.
+-- Where each message stands. Apart from the payload, which no delivery writes again. One row for each message, by the
+-- statements and not by a foreign key, which would look at each of both.
 CREATE TABLE IF NOT EXISTS {schema}.{prefix}_deliveries (
-  id BIGINT NOT NULL PRIMARY KEY REFERENCES {schema}.{prefix}_messages ON DELETE CASCADE,
+  id BIGINT NOT NULL PRIMARY KEY,
   -- In the order of sending; a dead letter that is replayed gets a new one.
   place BIGINT NOT NULL,
   key TEXT COLLATE "C",
@@ -31,8 +32,9 @@ CREATE TABLE IF NOT EXISTS {schema}.{prefix}_deliveries (
   bytes BIGINT NOT NULL,
   -- From when on it can be handed out; NULL: it is a dead letter.
   due BIGINT,
-  -- `due` of messages without a key and of the first message of each key. A send sets it always, for no transaction knows
-  -- which others are open; a receive clears what is not the first.
+  -- `due` of messages without a key and of the first message of each key, which is the one that is out, or else the one with
+  -- the lowest place. A send sets it always, for no transaction knows which others are open; a receive clears what is not
+  -- the first.
   head BIGINT,
   -- `head` has passed.
   ready BOOLEAN NOT NULL DEFAULT false,
@@ -51,9 +53,14 @@ CREATE TABLE IF NOT EXISTS {schema}.{prefix}_deliveries (
 
 CREATE INDEX IF NOT EXISTS {prefix}_deliveries_lanes ON {schema}.{prefix}_deliveries (key, place)
 WHERE due IS NOT NULL AND key IS NOT NULL;
+CREATE INDEX IF NOT EXISTS {prefix}_deliveries_out ON {schema}.{prefix}_deliveries (key)
+WHERE leased_until IS NOT NULL AND key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS {prefix}_deliveries_timer ON {schema}.{prefix}_deliveries (head)
 WHERE head IS NOT NULL AND NOT ready;
-CREATE INDEX IF NOT EXISTS {prefix}_deliveries_ready ON {schema}.{prefix}_deliveries (priority DESC, place) WHERE ready;
+CREATE INDEX IF NOT EXISTS {prefix}_deliveries_loose ON {schema}.{prefix}_deliveries (priority DESC, place)
+WHERE ready AND key IS NULL;
+CREATE INDEX IF NOT EXISTS {prefix}_deliveries_keyed ON {schema}.{prefix}_deliveries (priority DESC, place)
+WHERE ready AND key IS NOT NULL;
 CREATE INDEX IF NOT EXISTS {prefix}_deliveries_ends ON {schema}.{prefix}_deliveries (ends) WHERE ends IS NOT NULL;
 CREATE INDEX IF NOT EXISTS {prefix}_deliveries_leases ON {schema}.{prefix}_deliveries (holder, leased_until)
 WHERE leased_until IS NOT NULL;

@@ -1,6 +1,6 @@
 //! A few connections of our own, made again when they break.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use dpat_core::{Backoff, Delays, Effect, Jitter, SystemEntropy};
 use std::time::Duration;
 use tokio::sync::{Mutex as Turn, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 
 use crate::config::Config;
 use crate::error::EngineError;
@@ -26,12 +26,50 @@ pub(crate) fn delays() -> Delays {
     backoff.with_jitter(Jitter::Equal).delays()
 }
 
+/// How many statements a connection keeps prepared; more than a store has.
+const PREPARED_MAX: usize = 256;
+
+/// A connection, and the statements that the server has planned for it.
+pub(crate) struct Link {
+    client: Client,
+    prepared: HashMap<Box<str>, Statement>,
+}
+
+impl Link {
+    fn new(client: Client) -> Self {
+        Self {
+            client,
+            prepared: HashMap::new(),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    async fn run(
+        &mut self,
+        text: &str,
+        params: &[Value<'_>],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+        if let Some(statement) = self.prepared.get(text) {
+            return tx::on_client(&self.client, statement, params).await;
+        }
+        let statement = tx::prepare(&self.client, text, params).await?;
+        let rows = tx::on_client(&self.client, &statement, params).await;
+        if self.prepared.len() < PREPARED_MAX {
+            self.prepared.insert(text.into(), statement);
+        }
+        rows
+    }
+}
+
 /// Connections that nobody uses at the moment, and room for more.
 pub(crate) struct Pool {
     pub(crate) config: Config,
     pub(crate) address: String,
     room: Arc<Semaphore>,
-    idle: Mutex<VecDeque<Client>>,
+    idle: Mutex<VecDeque<Link>>,
     tries: Turn<Tries>,
 }
 
@@ -62,16 +100,16 @@ impl Pool {
             return Err(EngineError::busy(&self.address, self.config.connections));
         };
         let mut kept = self.idle.with(VecDeque::pop_front);
-        while kept.as_ref().is_some_and(Client::is_closed) {
+        while kept.as_ref().is_some_and(Link::is_closed) {
             kept = self.idle.with(VecDeque::pop_front);
         }
-        let client = match kept {
-            Some(client) => client,
-            None => self.connected(by).await?,
+        let link = match kept {
+            Some(link) => link,
+            None => Link::new(self.connected(by).await?),
         };
         Ok(Session {
             pool: Arc::clone(self),
-            client,
+            link,
             by,
             _permit: permit,
         })
@@ -141,7 +179,7 @@ async fn drive(mut messages: Box<dyn Messages>) {
 /// A connection lent for one call. What is dropped before its end closes it, and the server rolls back.
 pub(crate) struct Session {
     pool: Arc<Pool>,
-    client: Client,
+    link: Link,
     by: Instant,
     _permit: OwnedSemaphorePermit,
 }
@@ -149,7 +187,8 @@ pub(crate) struct Session {
 impl Session {
     /// Runs statements without parameters.
     pub(crate) async fn batch(&self, text: &str) -> Result<(), EngineError> {
-        self.in_time(self.client.batch_execute(text)).await
+        let client = &self.link.client;
+        in_time(&self.pool, self.by, client.batch_execute(text)).await
     }
 
     /// Runs a statement that commits by itself.
@@ -158,29 +197,19 @@ impl Session {
         text: &str,
         params: &[Value<'_>],
     ) -> Result<Vec<Row>, EngineError> {
-        match timeout_at(self.by, tx::on_client(&self.client, text, params)).await {
+        match timeout_at(self.by, self.link.run(text, params)).await {
             Ok(done) => done.map_err(EngineError::changing),
             Err(_) => Err(self.late(Effect::Unknown)),
         }
     }
 
-    async fn in_time<R>(
-        &self,
-        work: impl Future<Output = Result<R, tokio_postgres::Error>>,
-    ) -> Result<R, EngineError> {
-        match timeout_at(self.by, work).await {
-            Ok(done) => done.map_err(EngineError::of),
-            Err(_) => Err(self.late(Effect::NotDone)),
-        }
-    }
-
     fn late(&self, effect: Effect) -> EngineError {
-        EngineError::timeout(&self.pool.address, self.pool.config.timeout, effect)
+        late(&self.pool, effect)
     }
 
     /// Commits, and gives the connection back.
     pub(crate) async fn commit(self) -> Result<(), EngineError> {
-        match timeout_at(self.by, self.client.batch_execute("COMMIT")).await {
+        match timeout_at(self.by, self.link.client.batch_execute("COMMIT")).await {
             Ok(Ok(())) => {
                 self.done();
                 Ok(())
@@ -199,15 +228,39 @@ impl Session {
 
     /// Gives the connection back; no transaction is open.
     pub(crate) fn done(self) {
-        let Self { pool, client, .. } = self;
-        pool.idle.with(|idle| idle.push_back(client));
+        let Self { pool, link, .. } = self;
+        pool.idle.with(|idle| idle.push_back(link));
+    }
+}
+
+fn late(pool: &Pool, effect: Effect) -> EngineError {
+    EngineError::timeout(&pool.address, pool.config.timeout, effect)
+}
+
+async fn in_time<R>(
+    pool: &Pool,
+    by: Instant,
+    work: impl Future<Output = Result<R, tokio_postgres::Error>>,
+) -> Result<R, EngineError> {
+    match timeout_at(by, work).await {
+        Ok(done) => done.map_err(EngineError::of),
+        Err(_) => Err(late(pool, Effect::NotDone)),
     }
 }
 
 #[async_trait]
 impl Run for Session {
     async fn rows(&mut self, text: &str, params: &[Value<'_>]) -> Result<Vec<Row>, EngineError> {
-        self.in_time(tx::on_client(&self.client, text, params))
-            .await
+        in_time(&self.pool, self.by, self.link.run(text, params)).await
+    }
+}
+
+/// Runs each statement as one that commits by itself.
+pub(crate) struct Alone<'s>(pub(crate) &'s mut Session);
+
+#[async_trait]
+impl Run for Alone<'_> {
+    async fn rows(&mut self, text: &str, params: &[Value<'_>]) -> Result<Vec<Row>, EngineError> {
+        self.0.change(text, params).await
     }
 }

@@ -185,6 +185,15 @@ impl EngineError {
         Self::new(Class::Corrupt, Effect::NotDone, what)
     }
 
+    /// Others remember and forget the same deduplication key all the time.
+    #[cfg(feature = "queue")]
+    pub(crate) fn contended(table: &str) -> Self {
+        let what = format!(
+            "{table}: others remember and forget this deduplication key at the same time; send again"
+        );
+        Self::new(Class::Transient, Effect::NotDone, what)
+    }
+
     /// A column that is not what the statement returns.
     pub(crate) fn column(at: usize) -> Self {
         let what = format!("column {at} is not what it should be: are the tables those of dpat?");

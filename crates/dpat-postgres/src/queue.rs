@@ -1,8 +1,12 @@
 //! A queue in a PostgreSQL database.
 
 mod backend;
+mod manage;
 mod message;
+mod receive;
 mod rows;
+mod send;
+mod settle;
 mod statements;
 
 use std::fmt;
@@ -10,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dpat_core::{AnyTime, Clock, Sleep};
+use dpat_core::{AnyTime, Sleep};
 use dpat_outbox::Signal;
 use dpat_queue::{ConfigError, Message, Queue, SendError, Sent, Stats};
 
@@ -20,9 +24,9 @@ use crate::error::{EngineError, OpenError};
 use crate::gauge::Gauge;
 use crate::listener::Listener;
 use crate::schema;
-use crate::sql::{Part, nanos, unsigned};
+use crate::sql::Part;
 use crate::sync::Mutex;
-use crate::tx::{Run, Transaction, Value};
+use crate::tx::{Run, Transaction};
 use statements::Statements;
 
 /// The limits and times of a [`QueueStore`], with bounds that opening checks.
@@ -229,14 +233,7 @@ impl QueueStore {
     /// # Errors
     /// [`EngineError`].
     pub async fn release_all(&self) -> Result<u64, EngineError> {
-        let now = [Value::Int(nanos(self.shared.time.wall()))];
-        let mut session = self.shared.pool.session().await?;
-        let text = &self.shared.statements.release_all;
-        let mut rows = session.change(text, &now).await?;
-        session.done();
-        self.notify();
-        let row = rows.first_mut().ok_or_else(|| EngineError::column(0))?;
-        Ok(unsigned(row.int(0)?))
+        self.release_now().await
     }
 }
 

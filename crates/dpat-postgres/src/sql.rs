@@ -198,8 +198,8 @@ WITH m AS (
   VALUES (coalesce($1, nextval('{schema}.{prefix}_numbers')), $2, $3, $4, $8, $9)
   RETURNING id
 ), d AS (
-  INSERT INTO {schema}.{prefix}_deliveries (id, place, key, turn, priority, bytes, due, head, expires, ends)
-  SELECT id, id, $2, get_byte(sha256(convert_to($2, 'UTF8')), 0), $3, $7, $5, $5, $6, $6 FROM m
+  INSERT INTO {schema}.{prefix}_deliveries (id, place, key, turn, priority, bytes, due, head, ready, expires, ends)
+  SELECT id, id, $2, get_byte(sha256(convert_to($2, 'UTF8')), 0), $3, $7, $5, $5, $5 <= $4, $6, $6 FROM m
   RETURNING id
 )
 SELECT id, CASE WHEN $10 THEN pg_notify('dpat_queue', '{schema}.{prefix}')::text END FROM d";

@@ -140,20 +140,24 @@ fn cell(row: &tokio_postgres::Row, at: usize) -> Result<Cell, tokio_postgres::Er
     Ok(value.unwrap_or(Cell::Null))
 }
 
-/// What tokio-postgres runs on: a client or a transaction of it.
-macro_rules! run_typed {
-    ($on:expr, $text:expr, $params:expr) => {{
-        let typed: Vec<_> = $params.iter().map(Value::typed).collect();
-        $on.query_typed($text, &typed).await
-    }};
-}
-
-pub(crate) async fn on_client(
+/// Prepares a statement for parameters of these types.
+pub(crate) async fn prepare(
     client: &tokio_postgres::Client,
     text: &str,
     params: &[Value<'_>],
+) -> Result<tokio_postgres::Statement, tokio_postgres::Error> {
+    let types: Vec<Type> = params.iter().map(|param| param.typed().1).collect();
+    client.prepare_typed(text, &types).await
+}
+
+/// Runs a statement that is prepared.
+pub(crate) async fn on_client(
+    client: &tokio_postgres::Client,
+    statement: &tokio_postgres::Statement,
+    params: &[Value<'_>],
 ) -> Result<Vec<Row>, tokio_postgres::Error> {
-    let rows = run_typed!(client, text, params)?;
+    let values: Vec<_> = params.iter().map(|param| param.typed().0).collect();
+    let rows = client.query(statement, &values).await?;
     rows.iter().map(read).collect()
 }
 
@@ -166,7 +170,11 @@ fn read(row: &tokio_postgres::Row) -> Result<Row, tokio_postgres::Error> {
 #[async_trait]
 impl Run for tokio_postgres::Transaction<'_> {
     async fn rows(&mut self, text: &str, params: &[Value<'_>]) -> Result<Vec<Row>, EngineError> {
-        let rows = run_typed!(self, text, params).map_err(EngineError::of)?;
+        let typed: Vec<_> = params.iter().map(Value::typed).collect();
+        let rows = self
+            .query_typed(text, &typed)
+            .await
+            .map_err(EngineError::of)?;
         let read: Result<_, _> = rows.iter().map(read).collect();
         read.map_err(EngineError::of)
     }

@@ -16,7 +16,7 @@ use dpat_queue::{
 };
 
 use super::QueueStore;
-use crate::error::EngineError;
+use super::rows::backend;
 
 /// How many messages a receive returns at most.
 const BATCH_MAX: usize = 1_000;
@@ -25,25 +25,6 @@ const BATCH_MAX: usize = 1_000;
 const PURGE_STEP: usize = 1_000;
 
 impl QueueStore {
-    async fn send_all(
-        &self,
-        batch: &[Message],
-    ) -> Result<Vec<Result<Sent, SendError>>, BackendError> {
-        let mut session = self.shared.pool.session().await?;
-        // What has ended makes room.
-        self.tick(&mut session).await?;
-        session.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
-        let mut sent = Vec::with_capacity(batch.len());
-        for message in batch {
-            match self.send_on(&mut session, message).await {
-                Err(SendError::Backend(error)) => return Err(error),
-                one => sent.push(one),
-            }
-        }
-        session.commit().await?;
-        Ok(sent)
-    }
-
     /// Waits for a change, the time `next`, the next look by the clock, or the deadline.
     async fn pause(&self, seen: Ticket, next: Option<Wall>, deadline: Option<Instant>) {
         let time = &self.shared.time;
@@ -65,16 +46,6 @@ impl QueueStore {
         })
         .await;
     }
-
-    async fn look_now(&self, max: usize) -> Result<(Vec<Delivery>, Option<Wall>), EngineError> {
-        let mut session = self.shared.pool.session().await?;
-        let look = self.tick(&mut session).await?;
-        if look.paused || !look.ready {
-            session.done();
-            return Ok((Vec::new(), look.next.filter(|_| !look.paused)));
-        }
-        Ok((self.hand_out(session, max).await?, look.next))
-    }
 }
 
 /// The same for each of a batch.
@@ -89,10 +60,6 @@ fn each<R, E: From<BackendError>>(
             (0..answers).map(|_| Err(error.clone().into())).collect()
         }
     }
-}
-
-fn backend(error: EngineError) -> BackendError {
-    error.into()
 }
 
 #[async_trait]
@@ -126,9 +93,12 @@ impl Backend for QueueStore {
             }
             // Before the look: what changes after it is not missed.
             let seen = self.shared.signal.ticket();
-            let (deliveries, next) = self.look_now(max).await.map_err(backend)?;
-            if !deliveries.is_empty() || self.shared.time.now() >= deadline {
-                return Ok(deliveries);
+            let (found, next) = self.receive_now(max).await.map_err(backend)?;
+            if found.again && found.deliveries.is_empty() {
+                continue;
+            }
+            if !found.deliveries.is_empty() || self.shared.time.now() >= deadline {
+                return Ok(found.deliveries);
             }
             self.pause(seen, next, Some(deadline)).await;
         }

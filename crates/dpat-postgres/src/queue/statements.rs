@@ -37,7 +37,8 @@ DELETE FROM {schema}.{prefix}_dedups WHERE dedup = ANY (ARRAY(
 const LOOK: &str = "\
 SELECT
   (SELECT paused::int::bigint FROM {schema}.{prefix}_queue WHERE one = 1),
-  (SELECT id FROM {schema}.{prefix}_deliveries WHERE ready ORDER BY priority DESC, place LIMIT 1),
+  (SELECT id FROM {schema}.{prefix}_deliveries WHERE ready AND key IS NULL ORDER BY priority DESC, place LIMIT 1),
+  (SELECT id FROM {schema}.{prefix}_deliveries WHERE ready AND key IS NOT NULL ORDER BY priority DESC, place LIMIT 1),
   (SELECT head FROM {schema}.{prefix}_deliveries WHERE head IS NOT NULL AND NOT ready ORDER BY head LIMIT 1),
   (SELECT ends FROM {schema}.{prefix}_deliveries WHERE ends IS NOT NULL ORDER BY ends LIMIT 1),
   (SELECT until FROM {schema}.{prefix}_dedups ORDER BY until LIMIT 1)";
@@ -55,8 +56,41 @@ WITH made AS (
 )
 SELECT count(*)::bigint FROM made";
 
+/// What is handed out: the rows that `found` has, with a lapse each.
+macro_rules! claim {
+    ($found:literal) => {
+        concat!(
+            "WITH found AS (",
+            $found,
+            ") UPDATE {schema}.{prefix}_deliveries AS d SET
+  count = count + 1, holder = $2, leased_until = $3, due = $3, head = $3, ready = false,
+  ends = CASE WHEN expires IS NOT NULL THEN greatest(expires, $3) END
+FROM found JOIN {schema}.{prefix}_messages AS m ON m.id = found.id
+WHERE d.id = found.id
+RETURNING d.id, d.place, d.count, d.base, found.lapsed, m.key, m.priority, m.sent_at, m.headers, m.payload"
+        )
+    };
+}
+
+/// In one step where no key is ready.
+const CLAIM_LOOSE: &str = claim!(
+    "\
+  SELECT id, (leased_until IS NOT NULL)::int::bigint AS lapsed FROM {schema}.{prefix}_deliveries
+  WHERE ready AND key IS NULL ORDER BY priority DESC, place LIMIT $1 FOR UPDATE SKIP LOCKED"
+);
+
+/// Of the keys in `$4` all other receipts are void.
+const CLAIM: &str = claim!(
+    "\
+  SELECT id, (leased_until IS NOT NULL)::int::bigint AS lapsed FROM {schema}.{prefix}_deliveries
+  WHERE id = ANY ($1) ORDER BY id FOR UPDATE
+), void AS (
+  UPDATE {schema}.{prefix}_deliveries SET holder = NULL, leased_until = NULL
+  WHERE key = ANY ($4) AND leased_until IS NOT NULL AND id <> ALL ($1)"
+);
+
 const LOOSE: &str = "\
-SELECT id, priority, place, count, base, leased_until FROM {schema}.{prefix}_deliveries
+SELECT id, priority, place FROM {schema}.{prefix}_deliveries
 WHERE ready AND key IS NULL ORDER BY priority DESC, place LIMIT $1 FOR UPDATE SKIP LOCKED";
 
 /// Locks the turns, not the rows: what has changed before the lock is seen by the next statement.
@@ -65,22 +99,29 @@ SELECT d.id, d.priority, d.place, d.key FROM {schema}.{prefix}_deliveries AS d
 JOIN {schema}.{prefix}_turns AS t ON t.turn = d.turn
 WHERE d.ready AND d.key IS NOT NULL ORDER BY d.priority DESC, d.place LIMIT $1 FOR UPDATE OF t SKIP LOCKED";
 
-const FIRSTS: &str = "\
-SELECT k.key, d.id, d.due, d.count, d.base, d.leased_until
+/// The first message of each key in `k`: the one that is out, or else the one with the lowest place.
+macro_rules! firsts {
+    () => {
+        "\
 FROM unnest($1) AS k (key) CROSS JOIN LATERAL (
-  SELECT id, due, count, base, leased_until FROM {schema}.{prefix}_deliveries AS e
-  WHERE e.key = k.key AND e.due IS NOT NULL ORDER BY e.place LIMIT 1
-) AS d";
+  (
+    SELECT 0 AS rank, id, due, head, ready FROM {schema}.{prefix}_deliveries AS e
+    WHERE e.key = k.key AND e.leased_until IS NOT NULL AND e.leased_until > $2 LIMIT 1
+  ) UNION ALL (
+    SELECT 1 AS rank, id, due, head, ready FROM {schema}.{prefix}_deliveries AS e
+    WHERE e.key = k.key AND e.due IS NOT NULL ORDER BY e.place LIMIT 1
+  ) ORDER BY rank LIMIT 1
+) AS f"
+    };
+}
+
+const FIRSTS: &str = concat!(
+    "SELECT k.key, f.id, (f.ready OR f.due <= $2)::int::bigint ",
+    firsts!()
+);
 
 const DEMOTE: &str =
     "UPDATE {schema}.{prefix}_deliveries SET head = NULL, ready = false WHERE id = ANY ($1)";
-
-const CLAIM: &str = "\
-UPDATE {schema}.{prefix}_deliveries
-SET
-  count = count + 1, holder = $2, leased_until = $3, due = $3, head = $3, ready = false,
-  ends = CASE WHEN expires IS NOT NULL THEN greatest(expires, $3) END
-WHERE id = ANY ($1)";
 
 const MESSAGES: &str = "\
 SELECT id, key, priority, sent_at, headers, payload FROM {schema}.{prefix}_messages WHERE id = ANY ($1)";
@@ -94,16 +135,32 @@ const LOCK_ROWS: &str = "\
 SELECT id, key, bytes, due, count, holder, leased_until, ends FROM {schema}.{prefix}_deliveries
 WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
 
-const DELETE: &str = "DELETE FROM {schema}.{prefix}_messages WHERE id = ANY ($1)";
+const DELETE: &str = "\
+WITH gone AS (DELETE FROM {schema}.{prefix}_deliveries WHERE id = ANY ($1) RETURNING id)
+DELETE FROM {schema}.{prefix}_messages WHERE id IN (SELECT id FROM gone)";
+
+/// What has no key, by receipts that have a say.
+const DONE_LOOSE: &str = "\
+WITH gone AS (
+  DELETE FROM {schema}.{prefix}_deliveries AS d USING unnest($1, $2) AS r (id, count)
+  WHERE
+    d.id = r.id AND d.count = r.count AND d.key IS NULL AND d.holder IS NOT NULL AND d.due IS NOT NULL
+    AND (d.ends IS NULL OR d.ends > $3)
+  RETURNING d.id
+), deleted AS (DELETE FROM {schema}.{prefix}_messages WHERE id IN (SELECT id FROM gone))
+SELECT id FROM gone";
 
 /// The first of each key is what a receive finds. Run under the locks of the turns.
-const PROMOTE: &str = "\
-UPDATE {schema}.{prefix}_deliveries AS d SET head = d.due, ready = false
-FROM unnest($1) AS k (key) CROSS JOIN LATERAL (
-  SELECT id FROM {schema}.{prefix}_deliveries AS e
-  WHERE e.key = k.key AND e.due IS NOT NULL ORDER BY e.place LIMIT 1
-) AS f
-WHERE d.id = f.id AND d.head IS DISTINCT FROM d.due";
+const PROMOTE: &str = concat!(
+    "\
+WITH promoted AS (
+  UPDATE {schema}.{prefix}_deliveries AS d SET head = d.due, ready = d.due <= $2 ",
+    firsts!(),
+    "
+  WHERE d.id = f.id AND d.head IS DISTINCT FROM d.due RETURNING 1
+)
+SELECT count(*)::bigint FROM promoted"
+);
 
 const RETRY: &str = "\
 UPDATE {schema}.{prefix}_deliveries AS d
@@ -128,11 +185,15 @@ const LEASED: &str = "\
 SELECT leased_until FROM {schema}.{prefix}_deliveries
 WHERE holder = $1 AND leased_until > $2 ORDER BY leased_until LIMIT 1";
 
+const LOCK_ALL_TURNS: &str = "SELECT turn FROM {schema}.{prefix}_turns ORDER BY turn FOR UPDATE";
+
 const RELEASE_ALL: &str = "\
 WITH released AS (
   UPDATE {schema}.{prefix}_deliveries
-  SET due = $1, head = $1, ends = expires, holder = NULL, leased_until = NULL, ready = false
-  WHERE leased_until IS NOT NULL RETURNING 1
+  SET due = $1, head = $1, ends = expires, holder = NULL, leased_until = NULL, ready = true
+  WHERE id = ANY (ARRAY(
+    SELECT id FROM {schema}.{prefix}_deliveries WHERE leased_until IS NOT NULL ORDER BY id FOR UPDATE
+  )) RETURNING 1
 )
 SELECT count(*)::bigint FROM released";
 
@@ -159,10 +220,17 @@ SELECT id FROM {schema}.{prefix}_deliveries
 WHERE due IS NOT NULL AND (leased_until IS NULL OR leased_until <= $1) ORDER BY place LIMIT $2";
 
 const COUNT_READY: &str = "\
-SELECT count(*)::bigint FROM {schema}.{prefix}_deliveries AS d
-WHERE d.ready AND NOT EXISTS (
-  SELECT 1 FROM {schema}.{prefix}_deliveries AS e WHERE e.key = d.key AND e.due IS NOT NULL AND e.place < d.place
-)";
+SELECT
+  (SELECT count(*) FROM {schema}.{prefix}_deliveries WHERE ready AND key IS NULL)::bigint
+  + (
+    SELECT count(*) FROM {schema}.{prefix}_deliveries AS d
+    WHERE d.ready AND d.key IS NOT NULL AND NOT EXISTS (
+      SELECT 1 FROM {schema}.{prefix}_deliveries AS e WHERE e.key = d.key AND e.due IS NOT NULL AND e.place < d.place
+    ) AND NOT EXISTS (
+      SELECT 1 FROM {schema}.{prefix}_deliveries AS e
+      WHERE e.key = d.key AND e.leased_until IS NOT NULL AND e.leased_until > $1 AND e.id <> d.id
+    )
+  )::bigint";
 
 const COUNT_LEASED: &str = "\
 SELECT count(*)::bigint FROM {schema}.{prefix}_deliveries WHERE leased_until IS NOT NULL AND leased_until > $1";
@@ -206,6 +274,7 @@ statements! {
     look = LOOK,
     ended = ENDED,
     make_ready = MAKE_READY,
+    claim_loose = CLAIM_LOOSE,
     loose = LOOSE,
     keyed = KEYED,
     firsts = FIRSTS,
@@ -215,11 +284,13 @@ statements! {
     lock_turns = LOCK_TURNS,
     lock_rows = LOCK_ROWS,
     delete = DELETE,
+    done_loose = DONE_LOOSE,
     promote = PROMOTE,
     retry = RETRY,
     reject = REJECT,
     extend = EXTEND,
     leased = LEASED,
+    lock_all_turns = LOCK_ALL_TURNS,
     release_all = RELEASE_ALL,
     dead = DEAD,
     replay = REPLAY,

@@ -1,0 +1,271 @@
+//! Sends, in transactions of callers and of our own.
+
+use dpat_core::Wall;
+use dpat_queue::{BackendError, Message, SendError, Sent};
+use tokio::time::Instant;
+
+use super::QueueStore;
+use super::message::{encode, size};
+use super::rows::{BEGIN, backend, count, first, id};
+use crate::connection::{Alone, Session};
+use crate::error::EngineError;
+use crate::gauge::Room;
+use crate::sql::{limit, nanos, number};
+use crate::tx::{Run, Value};
+
+/// How often a deduplication key is looked for that others remember and forget.
+const TRIES: usize = 3;
+
+impl QueueStore {
+    pub(super) async fn send_all(
+        &self,
+        batch: &[Message],
+    ) -> Result<Vec<Result<Sent, SendError>>, BackendError> {
+        let mut session = self.shared.pool.session().await?;
+        if let [message] = batch
+            && message.get_dedup().is_none()
+        {
+            return self.send_alone(session, message).await;
+        }
+        session.batch(BEGIN).await?;
+        let mut sent = self.send_each(&mut session, batch).await?;
+        let is_full = |one: &Result<Sent, SendError>| matches!(one, Err(SendError::Full { .. }));
+        if sent.iter().any(is_full) {
+            // What has ended makes room.
+            session.batch("ROLLBACK").await?;
+            self.tick(&mut session).await?;
+            session.batch(BEGIN).await?;
+            sent = self.send_each(&mut session, batch).await?;
+        }
+        session.commit().await?;
+        for one in sent.iter().flatten() {
+            self.note(*one);
+        }
+        Ok(sent)
+    }
+
+    /// In one statement that commits by itself.
+    async fn send_alone(
+        &self,
+        mut session: Session,
+        message: &Message,
+    ) -> Result<Vec<Result<Sent, SendError>>, BackendError> {
+        let bytes = size(message) as u64;
+        let mut may = self.may_send(message);
+        if may.is_ok() {
+            may = self.room(&mut session, bytes).await;
+            if matches!(may, Err(SendError::Full { .. })) {
+                self.tick(&mut session).await?;
+                may = self.room(&mut session, bytes).await;
+            }
+        }
+        let sent = match may {
+            Ok(()) => {
+                let mut alone = Alone(&mut session);
+                let sent = self.insert(&mut alone, message, None, self.now()).await?;
+                Ok(Sent {
+                    id: id(sent),
+                    duplicate: false,
+                })
+            }
+            Err(SendError::Backend(error)) => return Err(error),
+            Err(refused) => Err(refused),
+        };
+        session.done();
+        if let Ok(sent) = sent {
+            self.note(sent);
+        }
+        Ok(vec![sent])
+    }
+
+    async fn send_each(
+        &self,
+        session: &mut Session,
+        batch: &[Message],
+    ) -> Result<Vec<Result<Sent, SendError>>, BackendError> {
+        let mut sent = Vec::with_capacity(batch.len());
+        for message in batch {
+            match self.try_send(session, message).await {
+                Err(SendError::Backend(error)) => return Err(error),
+                one => sent.push(one),
+            }
+        }
+        Ok(sent)
+    }
+
+    pub(super) async fn send_on(
+        &self,
+        on: &mut impl Run,
+        message: &Message,
+    ) -> Result<Sent, SendError> {
+        let sent = self.try_send(on, message).await?;
+        self.note(sent);
+        Ok(sent)
+    }
+
+    fn note(&self, sent: Sent) {
+        self.shared.stats.with(|stats| match sent.duplicate {
+            true => stats.duplicates += 1,
+            false => stats.sent += 1,
+        });
+    }
+
+    fn may_send(&self, message: &Message) -> Result<(), SendError> {
+        message.check(self.shared.settings.message_bytes_max)?;
+        match self.shared.is_closed() {
+            true => Err(SendError::Closed),
+            false => Ok(()),
+        }
+    }
+
+    async fn try_send(&self, on: &mut impl Run, message: &Message) -> Result<Sent, SendError> {
+        self.may_send(message)?;
+        let now = self.now();
+        let mut drawn = None;
+        if let Some(dedup) = message.get_dedup() {
+            if let Some(known) = self.known(on, dedup, now).await.map_err(backend)? {
+                return Ok(duplicate(known));
+            }
+            self.dedup_room(on, now).await?;
+        }
+        self.room(on, size(message) as u64).await?;
+        if let Some(dedup) = message.get_dedup() {
+            match self.remember(on, dedup, now).await.map_err(backend)? {
+                Remembered::Now(id) => drawn = Some(id),
+                Remembered::Before(known) => return Ok(duplicate(known)),
+            }
+        }
+        let sent = self.insert(on, message, drawn, now).await;
+        Ok(Sent {
+            id: id(sent.map_err(backend)?),
+            duplicate: false,
+        })
+    }
+
+    async fn known(
+        &self,
+        on: &mut impl Run,
+        dedup: &str,
+        now: Wall,
+    ) -> Result<Option<i64>, EngineError> {
+        let params = [Value::Text(dedup), Value::Int(nanos(now))];
+        let mut rows = on.rows(&self.shared.statements.dedup, &params).await?;
+        rows.first_mut().map(|row| row.int(0)).transpose()
+    }
+
+    /// Waits for others that send the same at the same time.
+    async fn remember(
+        &self,
+        on: &mut impl Run,
+        dedup: &str,
+        now: Wall,
+    ) -> Result<Remembered, EngineError> {
+        let until = nanos(now + self.shared.settings.dedup_window);
+        let params = [
+            Value::Text(dedup),
+            Value::Int(until),
+            Value::Int(nanos(now)),
+        ];
+        for _ in 0..TRIES {
+            let mut rows = on.rows(&self.shared.statements.remember, &params).await?;
+            if let Some(row) = rows.first_mut() {
+                return Ok(Remembered::Now(row.int(0)?));
+            }
+            // Another was faster.
+            if let Some(known) = self.known(on, dedup, now).await? {
+                return Ok(Remembered::Before(known));
+            }
+        }
+        Err(EngineError::contended(&self.shared.statements.messages))
+    }
+
+    async fn dedup_room(&self, on: &mut impl Run, now: Wall) -> Result<(), SendError> {
+        let limit = self.shared.settings.dedup_max;
+        let room = Room {
+            rows: limit,
+            bytes: u64::MAX,
+        };
+        let began = Instant::now();
+        let dedups = &self.shared.dedups;
+        if !dedups.with(|gauge| gauge.has_room(room, 0, began)) {
+            let params = [
+                Value::Int(number(limit).saturating_add(1)),
+                Value::Int(nanos(now)),
+            ];
+            let text = &self.shared.statements.count_dedups;
+            let (rows, _) = count(on, text, &params).await.map_err(backend)?;
+            dedups.with(|gauge| gauge.counted(rows, 0, began, Instant::now()));
+            if rows >= limit {
+                let field = "dedup_max";
+                return Err(SendError::Full { field, limit });
+            }
+        }
+        dedups.with(|gauge| gauge.added(0));
+        Ok(())
+    }
+
+    /// Counts if the last count says too little.
+    async fn room(&self, on: &mut impl Run, bytes: u64) -> Result<(), SendError> {
+        let settings = &self.shared.settings;
+        let room = Room {
+            rows: settings.messages_max,
+            bytes: settings.bytes_max,
+        };
+        let began = Instant::now();
+        let gauge = &self.shared.gauge;
+        if !gauge.with(|gauge| gauge.has_room(room, bytes, began)) {
+            let full = |field, limit| Err(SendError::Full { field, limit });
+            let most = [Value::Int(number(room.rows).saturating_add(1))];
+            let text = &self.shared.statements.count_live;
+            let (rows, counted) = count(on, text, &most).await.map_err(backend)?;
+            gauge.with(|gauge| gauge.counted(rows, counted, began, Instant::now()));
+            if rows >= room.rows {
+                return full("messages_max", room.rows);
+            }
+            if counted.saturating_add(bytes) > room.bytes {
+                return full("bytes_max", room.bytes);
+            }
+        }
+        gauge.with(|gauge| gauge.added(bytes));
+        Ok(())
+    }
+
+    async fn insert(
+        &self,
+        on: &mut impl Run,
+        message: &Message,
+        drawn: Option<i64>,
+        now: Wall,
+    ) -> Result<i64, EngineError> {
+        let not_before = message.delay_from(now).map_or(now, |delay| now + delay);
+        let expires = message.get_ttl().map(|ttl| nanos(not_before + ttl));
+        let headers = encode(message.headers());
+        let params = [
+            Value::MaybeInt(drawn),
+            Value::MaybeText(message.get_key()),
+            Value::Int(message.get_priority().into()),
+            Value::Int(nanos(now)),
+            Value::Int(nanos(not_before)),
+            Value::MaybeInt(expires),
+            Value::Int(limit(size(message))),
+            Value::MaybeBytes(headers.as_deref()),
+            Value::Bytes(message.payload()),
+            Value::Bool(self.shared.pool.config.notifies),
+        ];
+        let mut rows = on.rows(&self.shared.statements.send, &params).await?;
+        first(&mut rows)?.int(0)
+    }
+}
+
+/// Whether a deduplication key was remembered now, for the message with this id.
+enum Remembered {
+    Now(i64),
+    Before(i64),
+}
+
+fn duplicate(known: i64) -> Sent {
+    Sent {
+        id: id(known),
+        duplicate: true,
+    }
+}
