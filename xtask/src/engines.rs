@@ -23,7 +23,7 @@ const PORTS: [(&str, &str, &[&str]); 5] = [
     (
         "queue",
         "Queue",
-        &["memory", "log", "sqlite", "nats", "redis"],
+        &["memory", "log", "sqlite", "postgres", "nats", "redis"],
     ),
     ("pubsub", "Publish–subscribe", &["memory", "nats", "redis"]),
     (

@@ -47,20 +47,20 @@ impl Link {
         self.client.is_closed()
     }
 
-    async fn run(
+    /// Prepares a statement that is not prepared yet.
+    async fn statement(
         &mut self,
         text: &str,
         params: &[Value<'_>],
-    ) -> Result<Vec<Row>, tokio_postgres::Error> {
+    ) -> Result<Statement, tokio_postgres::Error> {
         if let Some(statement) = self.prepared.get(text) {
-            return tx::on_client(&self.client, statement, params).await;
+            return Ok(statement.clone());
         }
         let statement = tx::prepare(&self.client, text, params).await?;
-        let rows = tx::on_client(&self.client, &statement, params).await;
         if self.prepared.len() < PREPARED_MAX {
-            self.prepared.insert(text.into(), statement);
+            self.prepared.insert(text.into(), statement.clone());
         }
-        rows
+        Ok(statement)
     }
 }
 
@@ -197,10 +197,21 @@ impl Session {
         text: &str,
         params: &[Value<'_>],
     ) -> Result<Vec<Row>, EngineError> {
-        match timeout_at(self.by, self.link.run(text, params)).await {
+        let statement = self.statement(text, params).await?;
+        let running = tx::on_client(&self.link.client, &statement, params);
+        match timeout_at(self.by, running).await {
             Ok(done) => done.map_err(EngineError::changing),
             Err(_) => Err(self.late(Effect::Unknown)),
         }
+    }
+
+    async fn statement(
+        &mut self,
+        text: &str,
+        params: &[Value<'_>],
+    ) -> Result<Statement, EngineError> {
+        let preparing = self.link.statement(text, params);
+        in_time(&self.pool, self.by, preparing).await
     }
 
     fn late(&self, effect: Effect) -> EngineError {
@@ -251,7 +262,9 @@ async fn in_time<R>(
 #[async_trait]
 impl Run for Session {
     async fn rows(&mut self, text: &str, params: &[Value<'_>]) -> Result<Vec<Row>, EngineError> {
-        in_time(&self.pool, self.by, self.link.run(text, params)).await
+        let statement = self.statement(text, params).await?;
+        let running = tx::on_client(&self.link.client, &statement, params);
+        in_time(&self.pool, self.by, running).await
     }
 }
 

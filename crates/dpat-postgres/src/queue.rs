@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use dpat_core::{AnyTime, Sleep};
 use dpat_outbox::Signal;
-use dpat_queue::{ConfigError, Message, Queue, SendError, Sent, Stats};
+use dpat_queue::{ConfigError, Message, Queue, SendError, Sent, Stats, Survives};
 
 use crate::config::Config;
 use crate::connection::Pool;
@@ -107,7 +107,9 @@ impl Default for QueueSettings {
 
 /// A queue in a PostgreSQL database: sends in your transactions, and the backend of a [`dpat_queue::Queue`]. Clones share it.
 ///
-/// Any number of processes may use one queue; leases are by their wall clocks.
+/// Any number of processes may use one queue; leases are by their wall clocks. What an acknowledged message survives is
+/// what the server said of its settings at opening: with `synchronous_commit = off` nothing, with `fsync = off` or
+/// `full_page_writes = off` a killed process.
 ///
 /// # Examples
 /// ```no_run
@@ -142,6 +144,8 @@ struct Shared {
     time: AnyTime,
     /// Names this handle in the leases that it takes.
     holder: i64,
+    /// By the settings of the server when it was opened.
+    survives: Survives,
     closed: AtomicBool,
     signal: Arc<Signal>,
     gauge: Mutex<Gauge>,
@@ -167,6 +171,7 @@ impl QueueStore {
         let statements = Statements::of(config);
         let mut session = pool.session().await?;
         let mut drawn = session.rows(&statements.draw, &[]).await?;
+        let survives = survives(&mut session, &statements.durable).await?;
         session.done();
         let row = drawn.first_mut().ok_or_else(|| EngineError::column(0))?;
         let holder = row.int(0)?;
@@ -182,6 +187,7 @@ impl QueueStore {
                 settings,
                 time: AnyTime::new(time),
                 holder,
+                survives,
                 closed: AtomicBool::new(false),
                 signal,
                 gauge: Mutex::new(Gauge::default()),
@@ -235,6 +241,16 @@ impl QueueStore {
     pub async fn release_all(&self) -> Result<u64, EngineError> {
         self.release_now().await
     }
+}
+
+async fn survives(on: &mut impl Run, text: &str) -> Result<Survives, EngineError> {
+    let mut rows = on.rows(text, &[]).await?;
+    let row = rows.first_mut().ok_or_else(|| EngineError::column(0))?;
+    Ok(match (row.int(0)? != 0, row.int(1)? != 0) {
+        (false, _) => Survives::Nothing,
+        (true, false) => Survives::ProcessKill,
+        (true, true) => Survives::PowerLoss,
+    })
 }
 
 impl Shared {

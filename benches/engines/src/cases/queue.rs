@@ -25,7 +25,8 @@ row (`FOR UPDATE SKIP LOCKED`); a delete. *pgmq* is its functions `send`, `read`
 handler has run, and what marks the job as done comes behind. *apalis-postgres* keeps the rows of what is done.
 - Every contender on PostgreSQL has 8 connections. *underway* 0.2 is not here: its sqlx 0.8 and dpat-sqlite link two versions of one \
 library, and cargo refuses that.
-- Where *ours* is *dpat-queue*, the embedded queue stands against those on a server.
+- *dpat-postgres* sends, receives and settles by statements that are each a transaction, too; a receive looks first. It notifies at each send, \
+which PostgreSQL commits one after another, and counts what is there once a second.
 - *dpat-queue* (on its log) and *dpat-sqlite* need no server; they sync as the servers do.";
 
 const SEND: &str = "\
@@ -197,23 +198,35 @@ pub(super) async fn nats(servers: &Servers, in_flight: usize) -> Vec<Case> {
     vec![send, cycle]
 }
 
+async fn ours_on_postgres(url: &str, name: String) -> Kept {
+    use dpat_postgres::{Config, QueueSettings, QueueStore};
+    let config = Config::new(url, name).expect("a name");
+    let config = config.connections(postgres::CONNECTIONS).expect("so many");
+    let settings = QueueSettings {
+        messages_max: 1_000_000,
+        ..QueueSettings::DEFAULT
+    };
+    let store = QueueStore::open(&config, settings, TokioTime).await;
+    Kept::of(store.expect("a queue").queue())
+}
+
 pub(super) async fn postgres_send(servers: &Servers, in_flight: usize) -> Vec<Case> {
     let (url, engine) = (servers.postgres.url(), named(&servers.postgres));
-    let mut embedded = embedded::senders(in_flight);
-    let ours = embedded.remove(0);
+    let kept = ours_on_postgres(&url, format!("send_{in_flight}")).await;
+    let ours = embedded::sender("dpat-postgres", kept, in_flight);
     let mut against = vec![postgres::sender(&url, in_flight).await];
     against.extend(peers::senders(&url, in_flight).await);
-    against.extend(embedded);
+    against.extend(embedded::senders(in_flight));
     vec![case("send", engine, in_flight, ours, against)]
 }
 
 pub(super) async fn postgres_cycle(servers: &Servers, in_flight: usize) -> Vec<Case> {
     let (url, engine) = (servers.postgres.url(), named(&servers.postgres));
-    let mut embedded = embedded::cyclers(in_flight);
-    let ours = embedded.remove(0);
+    let kept = ours_on_postgres(&url, format!("cycle_{in_flight}")).await;
+    let ours = embedded::cycler("dpat-postgres", kept, in_flight);
     let mut against = vec![postgres::cycler(&url, in_flight).await];
     against.extend(peers::cyclers(&url, in_flight).await);
-    against.extend(embedded);
+    against.extend(embedded::cyclers(in_flight));
     vec![case(
         "send, receive, settle",
         engine,

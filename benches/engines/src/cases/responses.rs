@@ -10,7 +10,7 @@ use dpat_core::{SystemClock, SystemEntropy};
 use dpat_idempotency::{AnyStore, Begun, Config, Fingerprint, Key, Responses};
 
 use super::payload;
-use super::postgres::Bare;
+use super::postgres::{Bare, CONNECTIONS};
 use crate::harness::{Case, Contender, nothing};
 use crate::servers::{Servers, named};
 
@@ -21,8 +21,8 @@ What each side does, with a new key each time; all look first, as `Responses::be
 whose claim it was. *dpat-redis* swaps rows by version in scripts, and bounds their number and bytes.
 - *async-nats*: what `create` in a key-value bucket and `update` by its revision are: a look at the last message, and two publishes that expect the last sequence \
 of the subject. *dpat-nats* does the same.
-- *tokio-postgres*: `SELECT`, `INSERT … ON CONFLICT DO NOTHING`, then `UPDATE` by the key, each a transaction. Beside it, *dpat-sqlite* needs no \
-server.";
+- *tokio-postgres*: `SELECT`, `INSERT … ON CONFLICT DO NOTHING`, then `UPDATE` by the key, each a transaction; 8 connections. \
+*dpat-postgres* swaps rows by version. Beside them, *dpat-sqlite* needs no server.";
 
 const WORK: &str = "\
     Each looks for a key, claims it and stores its response of 100 bytes, and waits for the server each time.";
@@ -176,7 +176,17 @@ pub(super) async fn postgres(servers: &Servers, in_flight: usize) -> Vec<Case> {
     let store = ResponseStore::open(&config, ResponseLimits::DEFAULT).expect("a store");
     // As long as the process: the folder is the system's temporary one.
     std::mem::forget(folder);
-    let ours = ours("dpat-sqlite", in_flight, AnyStore::new(store));
+    let embedded = ours("dpat-sqlite", in_flight, AnyStore::new(store));
+
+    let config = dpat_postgres::Config::new(&url, format!("responses_{in_flight}"));
+    let config = config.expect("a name").connections(CONNECTIONS);
+    let limits = dpat_postgres::ResponseLimits::DEFAULT;
+    let store = dpat_postgres::ResponseStore::open(&config.expect("so many"), limits).await;
+    let ours = ours(
+        "dpat-postgres",
+        in_flight,
+        AnyStore::new(store.expect("a store")),
+    );
 
     let table = format!("bare_responses_{in_flight}");
     let setup = format!(
@@ -204,5 +214,5 @@ pub(super) async fn postgres(servers: &Servers, in_flight: usize) -> Vec<Case> {
         },
         nothing,
     );
-    vec![case(engine, in_flight, ours, vec![peer])]
+    vec![case(engine, in_flight, ours, vec![peer, embedded])]
 }

@@ -12,7 +12,7 @@ use dpat_outbox::Ticket;
 use dpat_queue::{
     Backend, BackendError, Capabilities, Capability, DeadLetter, Delivery, ManageError, Message,
     MessageId, OrderScope, Peeked, Receipt, ReceiveError, SendError, Sent, SettleError, Settlement,
-    Stats, Survives,
+    Stats,
 };
 
 use super::QueueStore;
@@ -71,7 +71,7 @@ impl Backend for QueueStore {
     fn capabilities(&self) -> Capabilities {
         Capabilities::of(&Capability::ALL)
             .with_order(OrderScope::Queue)
-            .with_survival(Survives::PowerLoss)
+            .with_survival(self.shared.survives)
             .with_message_bytes_max(self.shared.settings.message_bytes_max)
     }
 

@@ -1,6 +1,7 @@
 //! Hands messages out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use dpat_core::Wall;
 use dpat_queue::{Delivery, Receipt};
@@ -17,6 +18,9 @@ const ROUNDS_MAX: usize = 6;
 
 /// How many it looks at, at most.
 const BREADTH_MAX: usize = 1_000;
+
+/// When a receive looks again that found everything locked by others.
+const SKIPPED: Duration = Duration::from_millis(10);
 
 /// In the token of a receipt, beside the count: the message has a key.
 pub(super) const KEYED: u128 = 1 << 64;
@@ -68,6 +72,11 @@ impl QueueStore {
         let found = match keyed {
             false => self.take_loose(session, max).await?,
             true => self.take(session, max).await?,
+        };
+        let soon = self.now() + SKIPPED;
+        let next = match found.deliveries.is_empty() {
+            true => Some(next.map_or(soon, |next| next.min(soon))),
+            false => next,
         };
         Ok((found, next))
     }
@@ -148,7 +157,7 @@ impl QueueStore {
                 session
                     .rows(&self.shared.statements.demote, &params)
                     .await?;
-                promoted = self.promote(session, &keys, now).await?;
+                (promoted, _) = self.promote(session, &keys, now).await?;
             }
             if promoted == 0 && (is_all || behind.is_empty()) {
                 let may = |one: &Ready| firsts.get(&one.key) == Some(&(one.id, true));

@@ -188,22 +188,23 @@ impl QueueStore {
         Ok(())
     }
 
-    /// Lets the first message of each key be found; returns of how many it was not.
+    /// Lets the first message of each key be found; returns how many were not found, and of how many keys there is one.
     pub(super) async fn promote(
         &self,
         session: &mut Session,
         keys: &BTreeSet<&str>,
         now: Wall,
-    ) -> Result<i64, EngineError> {
+    ) -> Result<(i64, i64), EngineError> {
         if keys.is_empty() {
-            return Ok(0);
+            return Ok((0, 0));
         }
         let keys: Vec<&str> = keys.iter().copied().collect();
         let params = [Value::Texts(&keys), Value::Int(nanos(now))];
         let mut rows = session
             .rows(&self.shared.statements.promote, &params)
             .await?;
-        first(&mut rows)?.int(0)
+        let row = first(&mut rows)?;
+        Ok((row.int(0)?, row.int(1)?))
     }
 
     /// Tells the receivers of all processes, when this is committed.

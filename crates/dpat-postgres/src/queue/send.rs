@@ -98,9 +98,18 @@ impl QueueStore {
         on: &mut impl Run,
         message: &Message,
     ) -> Result<Sent, SendError> {
-        let sent = self.try_send(on, message).await?;
-        self.note(sent);
-        Ok(sent)
+        let mut sent = self.try_send(on, message).await;
+        if matches!(sent, Err(SendError::Full { .. })) {
+            // What has ended makes room; it is removed in transactions of our own.
+            let mut session = self.shared.pool.session().await.map_err(backend)?;
+            self.tick(&mut session).await.map_err(backend)?;
+            session.done();
+            sent = self.try_send(on, message).await;
+        }
+        if let Ok(sent) = sent {
+            self.note(sent);
+        }
+        sent
     }
 
     fn note(&self, sent: Sent) {

@@ -138,8 +138,9 @@ impl QueueStore {
         }
         self.apply(&mut session, &changes, now).await?;
         let keys: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
-        let promoted = self.promote(&mut session, &keys, now).await?;
-        if promoted > 0 || !changes.retried.is_empty() {
+        let (_, left) = self.promote(&mut session, &keys, now).await?;
+        // Also if it was found before: a receive passes over what is locked here.
+        if left > 0 || !changes.retried.is_empty() {
             self.tell(&mut session).await?;
         }
         session.commit().await?;

@@ -5,6 +5,12 @@ use crate::sql;
 
 const DRAW: &str = "SELECT nextval('{schema}.{prefix}_numbers')";
 
+/// Whether a commit outlives a killed server, and whether it outlives a power cut.
+const DURABLE: &str = "\
+SELECT
+  (current_setting('synchronous_commit') <> 'off')::int::bigint,
+  (current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on')::int::bigint";
+
 const COUNT_LIVE: &str = "\
 SELECT count(*)::bigint, coalesce(sum(bytes), 0)::bigint FROM (
   SELECT bytes FROM {schema}.{prefix}_deliveries WHERE due IS NOT NULL ORDER BY place LIMIT $1
@@ -150,16 +156,17 @@ WITH gone AS (
 ), deleted AS (DELETE FROM {schema}.{prefix}_messages WHERE id IN (SELECT id FROM gone))
 SELECT id FROM gone";
 
-/// The first of each key is what a receive finds. Run under the locks of the turns.
+/// The first of each key is what a receive finds. Run under the locks of the turns; returns how many were not found, and for
+/// how many keys there is a message.
 const PROMOTE: &str = concat!(
-    "\
-WITH promoted AS (
-  UPDATE {schema}.{prefix}_deliveries AS d SET head = d.due, ready = d.due <= $2 ",
+    "WITH firsts AS (SELECT f.id ",
     firsts!(),
     "
-  WHERE d.id = f.id AND d.head IS DISTINCT FROM d.due RETURNING 1
+), promoted AS (
+  UPDATE {schema}.{prefix}_deliveries AS d SET head = d.due, ready = d.due <= $2 FROM firsts
+  WHERE d.id = firsts.id AND d.head IS DISTINCT FROM d.due RETURNING 1
 )
-SELECT count(*)::bigint FROM promoted"
+SELECT (SELECT count(*) FROM promoted)::bigint, (SELECT count(*) FROM firsts)::bigint"
 );
 
 const RETRY: &str = "\
@@ -265,6 +272,7 @@ macro_rules! statements {
 statements! {
     send = sql::SEND,
     draw = DRAW,
+    durable = DURABLE,
     count_live = COUNT_LIVE,
     count_dead = COUNT_DEAD,
     count_dedups = COUNT_DEDUPS,

@@ -1,9 +1,14 @@
 //! Logins, permissions and tables that are not as they should be.
 
-use dpat_core::{Class, Classify, Effect, SystemEntropy, Uuid7Generator, Wall};
+use std::time::Duration;
+
+use dpat_core::{Class, Classify, Effect, SystemEntropy, TokioTime, Uuid7Generator, Wall};
 use dpat_outbox::{Event, Limits, Store};
 use dpat_postgres::sql::Part;
-use dpat_postgres::{Config, OpenError, Outbox, Tables, commit, migrate};
+use dpat_postgres::{
+    Config, OpenError, Outbox, QueueSettings, QueueStore, Tables, commit, migrate,
+};
+use dpat_queue::{Message, Outcome};
 use dpat_testkit::live::Live;
 use dpat_testkit::servers::Server;
 use libtest_mimic::{Failed, Trial};
@@ -109,6 +114,7 @@ fn a_missing_permission_names_the_grant(url: &str) -> Result<(), Failed> {
             .await?;
         let config = config.tables(Tables::Expect);
         let outbox = Outbox::open(&config, Limits::DEFAULT).await?;
+        let admin_url = url;
         let url = url.replace("postgres@", &format!("{user}@"));
         let mut client = kit::client(&url).await;
         let mut tx = client.transaction().await?;
@@ -118,6 +124,31 @@ fn a_missing_permission_names_the_grant(url: &str) -> Result<(), Failed> {
         commit(tx).await?;
         assert_eq!(outbox.lag().await?.backlog_rows, 1);
         drop((client, outbox));
+
+        migrate(&Config::new(admin_url, &prefix)?, Part::Queue).await?;
+        admin
+            .batch_execute(&format!(
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON {prefix}_messages, {prefix}_deliveries, {prefix}_dedups, \
+                 {prefix}_turns, {prefix}_queue TO {user}; \
+                 GRANT USAGE ON SEQUENCE {prefix}_numbers TO {user}"
+            ))
+            .await?;
+        let store = QueueStore::open(&config, QueueSettings::DEFAULT, TokioTime).await?;
+        let queue = store.queue();
+        for message in [Message::new("a").key("k").dedup("d"), Message::new("b")] {
+            queue.send(message).await?;
+        }
+        for delivery in queue.receive_batch(9, Duration::ZERO).await? {
+            let reason = "no".to_owned();
+            queue
+                .settle(delivery.receipt, Outcome::Reject { reason })
+                .await?;
+        }
+        let letters = queue.dead_letters(None, 9).await?;
+        assert_eq!(letters.len(), 2);
+        assert!(queue.replay(letters[0].id).await?);
+        queue.set_paused(false).await?;
+        assert_eq!((queue.purge().await?, store.release_all().await?), (1, 0));
         admin
             .batch_execute(&format!("DROP OWNED BY {user}; DROP ROLE {user}"))
             .await?;
@@ -216,6 +247,8 @@ fn own_migrations_make_the_same_tables(url: &str) -> Result<(), Failed> {
         }
         let outbox = Outbox::open(&config, Limits::DEFAULT).await?;
         assert_eq!(outbox.lag().await?.backlog_rows, 0);
+        let store = QueueStore::open(&config, QueueSettings::DEFAULT, TokioTime).await?;
+        assert_eq!(store.queue().stats().await?.ready, 0);
         Ok(())
     })
 }

@@ -1,6 +1,5 @@
 //! Faults of a server of its own: killed, cut off, stalled.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use dpat_core::{Classify, Clock, Effect, SystemClock, SystemEntropy, Uuid7, Wall};
@@ -8,7 +7,6 @@ use dpat_outbox::{Claim, Event, Limits, Outcome, Settlement, Store as _, Token};
 use dpat_postgres::tokio_postgres::{Client, NoTls};
 use dpat_postgres::{Config, Outbox, commit};
 use dpat_testkit::live::Live;
-use dpat_testkit::proxy::Proxy;
 use dpat_testkit::servers::Server;
 use libtest_mimic::{Failed, Trial};
 
@@ -39,12 +37,6 @@ pub(crate) fn trials(live: &Live) -> Vec<Trial> {
             dropped_calls_leave_the_store_usable,
         ),
     ]
-}
-
-fn behind(server: &Server) -> Result<(Proxy, String), Failed> {
-    let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], server.port())))?;
-    let url = format!("postgres://postgres@{}/postgres", proxy.address());
-    Ok((proxy, url))
 }
 
 fn claim(now: Wall) -> Claim {
@@ -105,8 +97,7 @@ async fn relay(outbox: &Outbox) -> Result<Vec<u64>, Failed> {
 
 /// Kills the server at random moments; `DPAT_KILL_ROUNDS` says how often.
 fn a_killed_server_loses_nothing_and_sends_nothing_else(mut server: Server) -> Result<(), Failed> {
-    let rounds = std::env::var("DPAT_KILL_ROUNDS").ok();
-    let rounds: u64 = rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
+    let rounds = crate::kills::rounds();
     let url = server.url();
     let config = Config::new(&url, "t")?.timeout(TIMEOUT)?;
     let outbox = run(async {
@@ -160,11 +151,16 @@ fn a_killed_server_loses_nothing_and_sends_nothing_else(mut server: Server) -> R
     assert_eq!(sent, changed, "each change has its event, once");
     let lost = acknowledged.iter().find(|number| !changed.contains(number));
     assert_eq!(lost, None, "was acknowledged");
+    println!(
+        "{counted} rounds counted: {} acknowledged, {} changes with their events, nothing lost",
+        acknowledged.len(),
+        changed.len()
+    );
     Ok(())
 }
 
 fn a_commit_whose_answer_is_cut_is_unknown(server: Server) -> Result<(), Failed> {
-    let (proxy, url) = behind(&server)?;
+    let (proxy, url) = kit::behind(&server.url())?;
     run(async {
         let config = Config::new(&url, "t")?.timeout(TIMEOUT)?;
         let outbox = Outbox::open(&config, Limits::DEFAULT).await?;
@@ -203,7 +199,7 @@ fn a_commit_whose_answer_is_cut_is_unknown(server: Server) -> Result<(), Failed>
 }
 
 fn a_stalled_connection_ends_calls_at_their_deadline(server: Server) -> Result<(), Failed> {
-    let (proxy, url) = behind(&server)?;
+    let (proxy, url) = kit::behind(&server.url())?;
     run(async {
         let config = Config::new(&url, "t")?.timeout(Duration::from_millis(300))?;
         let outbox = Outbox::open(&config, Limits::DEFAULT).await?;

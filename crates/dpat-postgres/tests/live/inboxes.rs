@@ -5,8 +5,9 @@ use dpat_core::{Class, Classify, Effect, Wall};
 use dpat_idempotency::conformance::{End, InboxHarness, Step, Told, inbox_laws};
 use dpat_idempotency::inbox::{AcceptError, Undo};
 use dpat_idempotency::{Fingerprint, Key};
-use dpat_postgres::tokio_postgres::{self, Transaction};
-use dpat_postgres::{Arrived, Config, EngineError, Inbox, commit};
+use dpat_postgres::sqlx::{self, AssertSqlSafe, Connection as _, PgConnection, Postgres};
+use dpat_postgres::tokio_postgres;
+use dpat_postgres::{Arrived, Config, EngineError, Inbox, Transaction, commit, commit_sqlx};
 use dpat_testkit::live::{Law, Live};
 use libtest_mimic::{Failed, Trial};
 
@@ -29,20 +30,13 @@ impl World {
         })
     }
 
-    async fn add(
-        &self,
-        tx: &mut Transaction<'_>,
-        key: &Key,
-        by: i64,
-    ) -> Result<(), tokio_postgres::Error> {
+    async fn add(&self, tx: &mut impl Effects, key: &Key, by: i64) {
         let add = "INSERT INTO {schema}.{prefix}_effects AS e VALUES ($1, $2) \
                    ON CONFLICT (key) DO UPDATE SET count = e.count + $2";
-        tx.execute(&self.config.sql(add), &[&key.as_bytes(), &by])
-            .await?;
-        Ok(())
+        tx.add(self.config.sql(add), key, by).await;
     }
 
-    async fn step(&self, tx: &mut Transaction<'_>, now: Wall, step: &Step) -> Result<Told, String> {
+    async fn step(&self, tx: &mut impl Effects, now: Wall, step: &Step) -> Result<Told, String> {
         match step {
             Step::Accept {
                 key,
@@ -50,7 +44,7 @@ impl World {
                 outcome,
             } => match self.inbox.accept(tx, key, *fingerprint).await {
                 Ok(Arrived::First(accepting)) => {
-                    self.add(tx, key, 1).await.unwrap();
+                    self.add(tx, key, 1).await;
                     let Some(outcome) = outcome else {
                         return Ok(Told::Failed);
                     };
@@ -67,7 +61,7 @@ impl World {
                 let undone = self.inbox.cancel(tx, key, now).await;
                 match undone.map_err(|error| error.to_string())? {
                     Undo::Effect(outcome) => {
-                        self.add(tx, key, -1).await.unwrap();
+                        self.add(tx, key, -1).await;
                         Ok(Told::Undone(outcome))
                     }
                     Undo::Nothing => Ok(Told::NothingToUndo),
@@ -75,6 +69,28 @@ impl World {
                 }
             }
         }
+    }
+}
+
+/// Changes of one's own, in the transaction of one's client.
+#[async_trait::async_trait]
+trait Effects: Transaction {
+    async fn add(&mut self, text: String, key: &Key, by: i64);
+}
+
+#[async_trait::async_trait]
+impl Effects for tokio_postgres::Transaction<'_> {
+    async fn add(&mut self, text: String, key: &Key, by: i64) {
+        self.execute(&text, &[&key.as_bytes(), &by]).await.unwrap();
+    }
+}
+
+#[async_trait::async_trait]
+impl Effects for sqlx::Transaction<'_, Postgres> {
+    async fn add(&mut self, text: String, key: &Key, by: i64) {
+        let query = sqlx::query(AssertSqlSafe(text));
+        let query = query.bind(key.as_bytes().to_vec()).bind(by);
+        query.execute(&mut **self).await.unwrap();
     }
 }
 
@@ -135,8 +151,65 @@ impl InboxHarness for OnServer {
     }
 }
 
+/// As [`OnServer`]; the transactions are those of sqlx.
+struct OnSqlx;
+
+impl InboxHarness for OnSqlx {
+    type Db = World;
+
+    fn fresh(&self) -> World {
+        OnServer.fresh()
+    }
+
+    fn reopen(&self, db: World) -> World {
+        OnServer.reopen(db)
+    }
+
+    fn in_tx(
+        &self,
+        db: &mut World,
+        now: Wall,
+        steps: &[Step],
+        end: End,
+    ) -> Result<Vec<Told>, String> {
+        run(async {
+            let mut client = PgConnection::connect(&kit::url()).await.unwrap();
+            let mut tx = client.begin().await.unwrap();
+            let mut told = Vec::new();
+            for one in steps {
+                told.push(db.step(&mut tx, now, one).await?);
+                if matches!(told.last(), Some(Told::Reused | Told::Failed)) {
+                    tx.rollback().await.unwrap();
+                    return Ok(told);
+                }
+            }
+            match end {
+                End::Commit => commit_sqlx(tx).await.map_err(|error| error.to_string())?,
+                End::Rollback => tx.rollback().await.unwrap(),
+                // The connection ends without a word.
+                End::Crash => drop(tx),
+            }
+            Ok(told)
+        })
+    }
+
+    fn effects(&self, db: &World, key: &Key) -> Result<i64, String> {
+        OnServer.effects(db, key)
+    }
+
+    fn sweep(&self, db: &World, before: Wall, max: usize) -> Result<usize, String> {
+        OnServer.sweep(db, before, max)
+    }
+}
+
 fn postgres_keeps_the_laws_of_inbox(live: &Live) -> Trial {
-    live.laws("inbox", Law::plain(inbox_laws(), || OnServer))
+    let mut laws = Law::plain(inbox_laws(), || OnServer);
+    let sqlx = Law::plain(inbox_laws(), || OnSqlx);
+    laws.extend(
+        sqlx.into_iter()
+            .map(|law| law.noted("in a transaction of sqlx")),
+    );
+    live.laws("inbox", laws)
 }
 
 pub(crate) fn trials(live: &Live) -> Vec<Trial> {
@@ -186,22 +259,29 @@ fn a_full_inbox_refuses_new_messages_and_knows_the_old_ones(url: &str) -> Result
     })
 }
 
-/// Eight transactions at once, each on a connection and a task of its own.
+/// Eight transactions at once, each on a connection and a task of its own, of both clients.
 fn deliveries_at_once_take_effect_once(_url: &str) -> Result<(), Failed> {
     let world = std::sync::Arc::new(World::open(kit::config(&kit::url())));
     let key = Key::new("s", "a")?;
     let firsts = run(async {
         let mut all = tokio::task::JoinSet::new();
-        for _ in 0..8 {
+        for number in 0..8 {
             let (world, key) = (std::sync::Arc::clone(&world), key.clone());
             all.spawn(async move {
-                let mut client = kit::client(&kit::url()).await;
-                let mut tx = client.transaction().await.unwrap();
                 let step = Step::Accept {
                     key,
                     fingerprint: Fingerprint::NONE,
                     outcome: Some(Bytes::from_static(b"done")),
                 };
+                if number % 2 == 0 {
+                    let mut client = PgConnection::connect(&kit::url()).await.unwrap();
+                    let mut tx = client.begin().await.unwrap();
+                    let told = world.step(&mut tx, Wall::MIN, &step).await.unwrap();
+                    commit_sqlx(tx).await.unwrap();
+                    return told;
+                }
+                let mut client = kit::client(&kit::url()).await;
+                let mut tx = client.transaction().await.unwrap();
                 let told = world.step(&mut tx, Wall::MIN, &step).await.unwrap();
                 commit(tx).await.unwrap();
                 told

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dpat_postgres::Config;
 use dpat_postgres::tokio_postgres::{Client, NoTls};
+use dpat_testkit::proxy::Proxy;
+use libtest_mimic::Failed;
 use tokio::runtime::Runtime;
 
 /// One runtime for all: a connection lives on the runtime that made it.
@@ -40,4 +42,13 @@ pub(crate) async fn client(url: &str) -> Client {
         .unwrap();
     tokio::spawn(connection);
     client
+}
+
+/// The same server behind a proxy.
+pub(crate) fn behind(url: &str) -> Result<(Proxy, String), Failed> {
+    let (scheme, rest) = url.split_once('@').ok_or("no user")?;
+    let (address, database) = rest.split_once('/').ok_or("no database")?;
+    let proxy = Proxy::start(address.parse()?)?;
+    let url = format!("{scheme}@{}/{database}", proxy.address());
+    Ok((proxy, url))
 }

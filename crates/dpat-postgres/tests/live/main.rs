@@ -1,14 +1,24 @@
 //! Tests against a real server.
 
-#![allow(clippy::unwrap_used, reason = "a test fails so")]
+#![allow(
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test of real time and a real server: no models, a line of what it counted, and it fails so"
+)]
 
 mod bad;
 mod faults;
+mod guide;
+mod histories;
 mod inboxes;
+mod kills;
 mod kit;
 mod outboxes;
+mod queue_faults;
 mod queues;
 mod responses;
+mod shared;
 
 use dpat_testkit::live::Live;
 use dpat_testkit::servers::Engine;
@@ -21,5 +31,10 @@ fn main() {
     trials.extend(inboxes::trials(&live));
     trials.extend(responses::trials(&live));
     trials.extend(queues::trials(&live));
+    trials.extend(shared::trials(&live));
+    trials.extend(queue_faults::trials(&live));
+    trials.extend(histories::trials(&live));
+    trials.extend(kills::trials(&live));
+    trials.extend(guide::trials(&live));
     live.run(trials)
 }
