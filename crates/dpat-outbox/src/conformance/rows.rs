@@ -356,9 +356,13 @@ pub fn waiting_ends_with_an_append<H: Harness>(harness: &H) -> Result<(), Violat
     kit.append(&[event(1, "")?])?;
     // A server may take its time to tell.
     harness.run(async {
-        std::future::poll_fn(|_| match flag.0.load(Ordering::SeqCst) {
+        std::future::poll_fn(|cx| match flag.0.load(Ordering::SeqCst) {
             true => Poll::Ready(()),
-            false => Poll::Pending,
+            false => {
+                // The flag wakes nobody: look again.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
         })
         .await;
     });
