@@ -19,6 +19,8 @@ mod jetstream;
 mod open;
 #[cfg(any(feature = "idempotency", feature = "queue"))]
 mod pull;
+#[cfg(any(feature = "idempotency", feature = "queue"))]
+mod room;
 mod signals;
 mod sync;
 mod version;

@@ -99,7 +99,10 @@ pub(crate) fn compare(found: &StreamConfig, wanted: &StreamConfig) -> Result<(),
     same(&what, "storage", &found.storage, &wanted.storage)?;
     same(&what, "discard", &found.discard, &wanted.discard)?;
     same(&what, "max_msgs", &found.max_msgs, &wanted.max_msgs)?;
-    same(&what, "max_bytes", &found.max_bytes, &wanted.max_bytes)?;
+    // One without a limit was made on a server that cannot keep one: whoever sends counts.
+    if found.max_bytes >= 0 {
+        same(&what, "max_bytes", &found.max_bytes, &wanted.max_bytes)?;
+    }
     same(&what, "max_age", &found.max_age, &wanted.max_age)?;
     same(
         &what,

@@ -21,7 +21,7 @@ use crate::sync::Mutex;
 use crate::version::ServerVersion;
 use out::Out;
 pub use settings::QueueSettings;
-use streams::CONSUMER;
+use streams::{CONSUMER, Rooms};
 use wire::{AckForm, HEADER_ROOM};
 
 /// From which version on delivery can be stopped.
@@ -54,6 +54,7 @@ pub struct StreamQueue {
 struct Inner {
     js: JetStream,
     settings: QueueSettings,
+    rooms: Rooms,
     message_bytes_max: usize,
     /// What is published to, and what is asked for messages.
     ready: String,
@@ -96,7 +97,7 @@ impl StreamQueue {
         settings.check()?;
         let message_bytes_max = fitting(connection, settings.message_bytes_max)?;
         let js = JetStream::new(connection);
-        streams::open(&js, &settings).await?;
+        let rooms = streams::open(&js, &settings).await?;
         let name = &settings.name;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -107,6 +108,7 @@ impl StreamQueue {
                 out: Out::default(),
                 drained: watch::Sender::new(false),
                 js,
+                rooms,
                 settings,
             }),
         })

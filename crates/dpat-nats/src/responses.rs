@@ -20,6 +20,7 @@ use crate::jetstream::{
 };
 use crate::open::{Make, OpenError, STREAM_NAME_BYTES_MAX, base, compare, count, stream};
 use crate::pull::{self, End};
+use crate::room::{self, Room};
 
 /// What the stream says of itself, with the number of its layout behind.
 const KIND: &str = "dpat responses, layout ";
@@ -147,6 +148,7 @@ pub struct ResponseStore {
 
 struct Inner {
     js: JetStream,
+    room: Room,
     settings: StoreSettings,
     /// The name of the stream, and what the subject of every key begins with.
     stream: String,
@@ -164,11 +166,12 @@ impl ResponseStore {
     pub async fn open(connection: &Connection, settings: StoreSettings) -> Result<Self, OpenError> {
         settings.check()?;
         let js = JetStream::new(connection);
-        let config = settings.stream();
+        let config = room::limited(&js, settings.stream());
         let info = stream(&js, &config, KIND, settings.make).await?;
         compare(&info.config, &config)?;
         Ok(Self {
             inner: Arc::new(Inner {
+                room: Room::of(&info, settings.bytes_max),
                 stream: config.name,
                 prefix: format!("$KV.{}.", settings.bucket),
                 js,
@@ -276,6 +279,12 @@ impl Inner {
         bytes: Bytes,
     ) -> Result<Option<Version>, EngineError> {
         headers.insert(EXPECTED_LAST, last.to_string());
+        let bytes_stored = room::stored(subject, &headers, bytes.len());
+        // A mark makes room.
+        let _until_answered = match is_mark(&headers) {
+            true => None,
+            false => Some(self.room.admit_one(&self.js, bytes_stored).await?),
+        };
         match self.js.publish(subject, headers, bytes, &self.stream).await {
             Ok(published) => Ok(Some(Version(published.seq))),
             Err(EngineError::Refused { code, .. }) if WRONG_LAST.contains(&code) => Ok(None),

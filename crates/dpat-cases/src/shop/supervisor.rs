@@ -204,6 +204,8 @@ pub struct Supervisor {
     server: Option<EngineServer>,
     /// When the engine is struck, and for how long it is away.
     blow: Option<Timed>,
+    /// When an engine that was struck comes back.
+    back_at_us: Option<u64>,
     deeds: Arc<Mutex<Deeds>>,
 }
 
@@ -232,6 +234,7 @@ impl Supervisor {
             kills,
             server: None,
             blow: None,
+            back_at_us: None,
             deeds,
         }
     }
@@ -311,7 +314,11 @@ impl Supervisor {
             self.strike_engine().await?;
             self.time.sleep(TICK).await;
         }
-        Ok(())
+        // What is left is read from it.
+        match self.back_at_us {
+            Some(_) => self.restore_engine().await,
+            None => Ok(()),
+        }
     }
 
     async fn kill(&mut self, peer: Peer, away: Duration) {
@@ -331,32 +338,32 @@ impl Supervisor {
 
     /// Strikes the engine when it is time, and lets it come back when that is over.
     async fn strike_engine(&mut self) -> Result<(), SupervisorError> {
-        let (Some(server), Some(blow)) = (&mut self.server, self.blow) else {
-            return Ok(());
-        };
         let now_us = micros(self.time.now());
-        if now_us >= blow.at_us + blow.for_us {
+        if self.back_at_us.is_some_and(|back| now_us >= back) {
             return self.restore_engine().await;
         }
-        let kind = server.strike_name();
-        let is_struck = |fault: &FaultEvent| fault.kind == kind;
-        let mut deeds = self.deeds.lock();
-        if now_us >= blow.at_us && !deeds.faults.iter().any(is_struck) {
-            server.strike().map_err(SupervisorError::Engine)?;
-            deeds.faults.push(FaultEvent {
-                at_ms: now_us / 1_000,
-                target: blow.peer,
-                kind: kind.to_owned(),
-                duration_ms: Some(blow.for_us / 1_000),
-                order_id: None,
-            });
-        }
+        let Some(blow) = self.blow.filter(|blow| now_us >= blow.at_us) else {
+            return Ok(());
+        };
+        let Some(server) = &mut self.server else {
+            return Ok(());
+        };
+        self.blow = None;
+        self.back_at_us = Some(now_us + blow.for_us);
+        server.strike().map_err(SupervisorError::Engine)?;
+        self.deeds.lock().faults.push(FaultEvent {
+            at_ms: now_us / 1_000,
+            target: blow.peer,
+            kind: server.strike_name().to_owned(),
+            duration_ms: Some(blow.for_us / 1_000),
+            order_id: None,
+        });
         Ok(())
     }
 
     /// Waits for a server until it answers. Customers go on meanwhile.
     async fn restore_engine(&mut self) -> Result<(), SupervisorError> {
-        self.blow = None;
+        self.back_at_us = None;
         let Some(mut server) = self.server.take() else {
             return Ok(());
         };

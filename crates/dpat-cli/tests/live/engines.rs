@@ -18,7 +18,7 @@ struct On {
     server: Option<Engine>,
 }
 
-const ENGINES: [On; 3] = [
+const ENGINES: [On; 4] = [
     On {
         name: "sqlite",
         server: None,
@@ -30,6 +30,10 @@ const ENGINES: [On; 3] = [
     On {
         name: "redis",
         server: Some(Engine::Redis),
+    },
+    On {
+        name: "nats",
+        server: Some(Engine::Nats),
     },
 ];
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::Message as Raw;
+use async_nats::{HeaderMap, Message as Raw};
 use async_trait::async_trait;
 use bytes::Bytes;
-use dpat_core::{Classify as _, Clock as _, SystemClock};
+use dpat_core::{Classify as _, Clock as _, Effect, SystemClock};
 use dpat_queue::{
     Backend, BackendError, Capabilities, DeadLetter, Delivery, ManageError, Message, MessageId,
     Outcome, Receipt, ReceiveError, SendError, Sent, SettleError, Settlement,
@@ -21,6 +21,7 @@ use crate::pull::{self, End};
 use crate::queue::streams::CONSUMER;
 use crate::queue::wire::{self, AckForm};
 use crate::queue::{Inner, StreamQueue};
+use crate::room;
 use crate::signals::refused;
 
 /// The most messages of one receive, and of one group of a larger send.
@@ -78,9 +79,30 @@ impl Inner {
             }
         };
         let mut refusals = self.js.connection().signals().refusals();
+        let now = SystemClock.wall();
+        let batch: Vec<_> = batch
+            .into_iter()
+            .map(|message| (wire::sent(&message, now), message.payload().clone()))
+            .collect();
+        let sizes: Vec<u64> = batch
+            .iter()
+            .map(|(headers, payload)| room::stored(&self.ready, headers, payload.len()))
+            .collect();
+        let (admitted, _until_answered) = match self.rooms.ready.admit(&self.js, &sizes).await {
+            Ok(admitted) => admitted,
+            // Whatever became of the look: nothing was sent.
+            Err(error) => {
+                let failed = || BackendError::new(error.class(), Effect::NotDone, error.clone());
+                let refused = || Err(SendError::Backend(failed()));
+                return batch.iter().map(|_| refused()).collect();
+            }
+        };
         let mut places = Vec::with_capacity(batch.len());
-        for message in batch {
-            places.push(self.publish(message, deadline).await);
+        for (at, (headers, payload)) in batch.into_iter().enumerate() {
+            places.push(match at < admitted {
+                true => self.publish(headers, payload, deadline).await,
+                false => Err(room::full()),
+            });
         }
         // The first trouble of the connection is that of all that wait.
         let mut trouble = None;
@@ -131,11 +153,14 @@ impl Inner {
         answers
     }
 
-    async fn publish(&self, message: Message, deadline: Instant) -> Result<Place, EngineError> {
+    async fn publish(
+        &self,
+        headers: HeaderMap,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Place, EngineError> {
         let connection = self.js.connection();
         let place = connection.place(1);
-        let headers = wire::sent(&message, SystemClock.wall());
-        let payload = message.payload().clone();
         let reply = place.subject.clone();
         connection
             .publish(&self.ready, Some(&reply), headers, payload, deadline)

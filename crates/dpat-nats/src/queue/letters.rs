@@ -11,6 +11,7 @@ use crate::jetstream::{EXPECTED_LAST, WRONG_LAST, Which};
 use crate::queue::Inner;
 use crate::queue::backend::{failed, is_full};
 use crate::queue::wire::{self, Token};
+use crate::room;
 
 /// How many letters are read at once.
 const AT_ONCE: usize = 16;
@@ -67,6 +68,8 @@ impl Inner {
         payload: Bytes,
     ) -> Result<(), EngineError> {
         let (subject, stream) = (self.letter_subject(id), self.settings.dead_name());
+        let bytes = room::stored(&subject, &headers, payload.len());
+        let _until_answered = self.rooms.letters.admit_one(&self.js, bytes).await?;
         match self.js.publish(&subject, headers, payload, &stream).await {
             Ok(_) => Ok(()),
             // It is there already.
@@ -121,11 +124,13 @@ impl Inner {
         };
         let payload = letter.message.payload().clone();
         let headers = wire::replayed(&letter);
-        let sent = self
-            .js
-            .publish(&self.ready, headers, payload, &self.settings.name)
-            .await;
-        if let Err(error) = sent {
+        let sent = async {
+            let bytes = room::stored(&self.ready, &headers, payload.len());
+            let _until_answered = self.rooms.ready.admit_one(&self.js, bytes).await?;
+            let name = &self.settings.name;
+            self.js.publish(&self.ready, headers, payload, name).await
+        };
+        if let Err(error) = sent.await {
             return Err(match self.not_sent(error.clone()) {
                 SendError::Full { field, limit } => ManageError::Full { field, limit },
                 _ => backend(error),

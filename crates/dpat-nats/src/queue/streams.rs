@@ -6,6 +6,7 @@ use crate::error::EngineError;
 use crate::jetstream::{ConsumerConfig, JetStream, StreamConfig, nanos, same};
 use crate::open::{Make, base, compare, count, stream};
 use crate::queue::settings::QueueSettings;
+use crate::room::{self, Room};
 
 /// The durable consumer that all receivers share.
 pub(crate) const CONSUMER: &str = "workers";
@@ -20,12 +21,25 @@ const SWEEP_MAX: u64 = 10_000;
 /// How many of them at once.
 const AT_ONCE: usize = 64;
 
+/// The room in both streams.
+pub(crate) struct Rooms {
+    pub(crate) ready: Room,
+    pub(crate) letters: Room,
+}
+
 /// Makes or checks everything.
-pub(crate) async fn open(js: &JetStream, settings: &QueueSettings) -> Result<(), EngineError> {
-    for (config, kind) in [(ready(settings), QUEUE), (letters(settings), LETTERS)] {
-        let info = stream(js, &config, kind, settings.make).await?;
-        compare(&info.config, &config)?;
-    }
+pub(crate) async fn open(js: &JetStream, settings: &QueueSettings) -> Result<Rooms, EngineError> {
+    let rooms = Rooms {
+        ready: made(js, ready(settings), QUEUE, settings.bytes_max, settings).await?,
+        letters: made(
+            js,
+            letters(settings),
+            LETTERS,
+            settings.dead_bytes_max,
+            settings,
+        )
+        .await?,
+    };
     let info = match js.consumer(&settings.name, CONSUMER).await {
         Err(EngineError::NoConsumer { .. }) if settings.make == Make::Create => {
             js.create_consumer(&settings.name, &consumer(settings))
@@ -57,7 +71,20 @@ pub(crate) async fn open(js: &JetStream, settings: &QueueSettings) -> Result<(),
     if settings.make == Make::Create {
         sweep(js, &settings.name, info.ack_floor.stream_seq).await?;
     }
-    Ok(())
+    Ok(rooms)
+}
+
+async fn made(
+    js: &JetStream,
+    config: StreamConfig,
+    kind: &str,
+    bytes_max: u64,
+    settings: &QueueSettings,
+) -> Result<Room, EngineError> {
+    let config = room::limited(js, config);
+    let info = stream(js, &config, kind, settings.make).await?;
+    compare(&info.config, &config)?;
+    Ok(Room::of(&info, bytes_max))
 }
 
 /// Removes what is settled up to here and stored all the same: a server of 2.9 that is killed forgets removals.
