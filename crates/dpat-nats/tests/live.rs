@@ -2,6 +2,8 @@
 
 #[path = "live/connection.rs"]
 mod connection;
+#[path = "live/dropped.rs"]
+mod dropped;
 #[path = "live/faults.rs"]
 mod faults;
 #[path = "live/histories.rs"]
@@ -28,6 +30,7 @@ fn main() {
     trials.extend(pubsub::trials(&live));
     trials.extend(queue::trials(&live));
     trials.extend(responses::trials(&live));
+    trials.extend(dropped::trials(&live));
     trials.extend(faults::trials(&live));
     trials.extend(histories::trials(&live));
     trials.extend(kills::trials(&live));
