@@ -202,6 +202,15 @@ impl Link {
         EngineError::not_connected(&self.address)
     }
 
+    /// The deadline has passed, of a call that was begun or not.
+    #[cfg(feature = "queue")]
+    pub(crate) fn late(&self, begun: bool) -> EngineError {
+        match begun {
+            true => EngineError::timeout(&self.address),
+            false => EngineError::waited(&self.address),
+        }
+    }
+
     /// Whether there is a connection, as far as is known without asking.
     pub(crate) fn is_live(&self) -> bool {
         self.known().is_some()

@@ -71,6 +71,13 @@ impl EngineError {
         Self::new(Class::Timeout, Effect::Unknown, what)
     }
 
+    /// It was not begun in time.
+    #[cfg(feature = "queue")]
+    pub(crate) fn waited(address: &str) -> Self {
+        let what = format!("{address}: the calls before took all of `timeout`: nothing was begun");
+        Self::new(Class::Timeout, Effect::NotDone, what)
+    }
+
     /// The answer to a command.
     pub(crate) fn answer(address: &str, error: RedisError) -> Self {
         let code = error.code().unwrap_or_default().to_owned();

@@ -3,6 +3,7 @@
 mod backend;
 mod body;
 mod calls;
+mod join;
 mod scripts;
 mod wakes;
 
@@ -12,13 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dpat_core::{AnyTime, Entropy, Sleep, SystemEntropy};
-use dpat_queue::{ConfigError, Queue, Stats};
+use dpat_queue::{ConfigError, Message, Queue, SendError, Sent, SettleError, Settlement, Stats};
 
 use crate::config::Config;
 use crate::connection::Link;
 use crate::error::{EngineError, OpenError};
 use crate::server::ServerInfo;
 use crate::sync::Mutex;
+use backend::TOGETHER;
+use calls::Received;
+use join::Joiner;
 use scripts::Scripts;
 use wakes::Wakes;
 
@@ -152,6 +156,9 @@ struct Shared {
     closed: AtomicBool,
     /// What has gone through this handle.
     stats: Mutex<Stats>,
+    sends: Joiner<Message, Result<Sent, SendError>>,
+    receives: Joiner<usize, Received>,
+    settlements: Joiner<Settlement, Result<(), SettleError>>,
 }
 
 impl QueueStore {
@@ -188,6 +195,9 @@ impl QueueStore {
                 consumer: SystemEntropy.next_u64(),
                 closed: AtomicBool::new(false),
                 stats: Mutex::new(Stats::default()),
+                sends: Joiner::new(TOGETHER),
+                receives: Joiner::new(TOGETHER),
+                settlements: Joiner::new(TOGETHER),
             }),
         };
         store.shared.open(config).await?;

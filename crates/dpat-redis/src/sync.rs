@@ -8,6 +8,7 @@
 use std::sync::{Mutex as Inner, PoisonError};
 
 /// A lock that ignores poisoning and lends its value to a closure of this crate, so that no guard can escape.
+#[derive(Default)]
 pub(crate) struct Mutex<T>(Inner<T>);
 
 impl<T> Mutex<T> {

@@ -1,18 +1,18 @@
 -- ARGV: 3 max, 4 visibility, 5 consumer, 6 bytes of bodies at most, beyond the first. Returns lapsed, expired, microseconds until
--- something comes due (-1: never), and of each message: id, count, attempt, sent, priority, key, body.
+-- something comes due (-1: never), 1 if those bytes were too few, and of each message: id, count, attempt, sent, priority, key,
+-- body.
 if paused then
-  return { 0, 0, -1 }
+  return { 0, 0, -1, 0 }
 end
 local max, ends, room = tonumber(ARGV[3]), now + tonumber(ARGV[4]), tonumber(ARGV[6])
 local lapsed, expired = tick()
-local answer = { 0, 0, 0 }
-local taken = 0
+local answer = { 0, 0, 0, 0 }
+local taken, full = 0, false
 while taken < max do
   local ready = call('ZRANGE', READY, 0, max - taken - 1)
   if #ready == 0 then
     break
   end
-  local full = false
   for _, id in ipairs(ready) do
     local f = facts(id)
     if f.expires and f.expires <= now then
@@ -43,5 +43,6 @@ while taken < max do
   end
 end
 answer[1], answer[2], answer[3] = lapsed, expired, taken == 0 and until_next() or 0
+answer[4] = full and 1 or 0
 finish()
 return answer

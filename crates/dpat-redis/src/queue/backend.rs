@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use tokio::sync::watch;
 
 use super::QueueStore;
 use super::body::size;
+use super::calls::Received;
+use super::join::{Brought, Most};
 use crate::error::EngineError;
 
 /// How many messages a receive returns at most.
@@ -26,7 +29,64 @@ const BATCH_MAX: usize = 1_000;
 const STEP_MAX: usize = 128;
 const STEP_BYTES_MAX: usize = 8 << 20;
 
+/// How much of what is asked for at one time goes together.
+pub(super) const TOGETHER: Most = Most {
+    items: STEP_MAX,
+    bytes: STEP_BYTES_MAX,
+};
+
 impl QueueStore {
+    /// What one script can do goes with others of its kind.
+    async fn send_together(
+        &self,
+        items: Vec<Message>,
+        by: tokio::time::Instant,
+    ) -> Result<Vec<Result<Sent, SendError>>, EngineError> {
+        let bytes = items.iter().map(size).sum();
+        let shared = Arc::clone(&self.shared);
+        let run = |batch: Vec<Message>, by| async move { shared.send(&batch, by).await };
+        let late = |begun| self.shared.link.late(begun);
+        let brought = Brought { items, bytes, by };
+        self.shared.sends.join(brought, run, late).await
+    }
+
+    async fn settle_together(
+        &self,
+        items: Vec<Settlement>,
+        by: tokio::time::Instant,
+    ) -> Result<Vec<Result<(), SettleError>>, EngineError> {
+        let shared = Arc::clone(&self.shared);
+        let run = |batch: Vec<Settlement>, by| async move { shared.settle(&batch, by).await };
+        let late = |begun| self.shared.link.late(begun);
+        let brought = Brought {
+            items,
+            bytes: 0,
+            by,
+        };
+        self.shared.settlements.join(brought, run, late).await
+    }
+
+    async fn receive_together(&self, max: usize) -> Result<Received, EngineError> {
+        let by = self.shared.link.deadline();
+        let shared = Arc::clone(&self.shared);
+        let run = |wanted: Vec<usize>, by| async move {
+            let all: usize = wanted.iter().sum();
+            let mut received = shared.receive(all.min(BATCH_MAX), by).await?;
+            received.more |= all > BATCH_MAX && received.deliveries.len() == BATCH_MAX;
+            Ok(received.share(&wanted))
+        };
+        let late = |begun| self.shared.link.late(begun);
+        let brought = Brought {
+            items: vec![max],
+            bytes: 0,
+            by,
+        };
+        let mut received = self.shared.receives.join(brought, run, late).await?;
+        received
+            .pop()
+            .ok_or_else(|| EngineError::unreadable("receive"))
+    }
+
     /// Waits for a change, the time `next`, the next look, or the deadline.
     async fn pause(
         &self,
@@ -125,7 +185,14 @@ impl Backend for QueueStore {
         }
         let by = self.shared.link.deadline();
         let mut answers = Vec::with_capacity(all);
-        for piece in pieces(&batch, size) {
+        let pieces = pieces(&batch, size);
+        if pieces.len() == 1 {
+            let sent = self.send_together(batch, by).await;
+            note(&mut answers, sent, all, all);
+            self.tell();
+            return answers;
+        }
+        for piece in pieces {
             let piece = &batch[piece];
             let sent = self.shared.send(piece, by).await;
             if !note(&mut answers, sent, piece.len(), all) {
@@ -149,9 +216,16 @@ impl Backend for QueueStore {
             }
             // Before the look: what changes after it is not missed.
             let changes = shared.wakes.watch();
-            let received = shared.receive(max, shared.link.deadline()).await;
+            let received = self.receive_together(max).await;
             let received = received.map_err(BackendError::from)?;
-            if !received.deliveries.is_empty() || shared.time.now() >= deadline {
+            if !received.deliveries.is_empty() {
+                return Ok(received.deliveries);
+            }
+            if received.more {
+                // Others have got all that one script gives out.
+                continue;
+            }
+            if shared.time.now() >= deadline {
                 return Ok(received.deliveries);
             }
             if shared.wakes.listen(shared.link.deadline()).await {
@@ -164,7 +238,14 @@ impl Backend for QueueStore {
 
     async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<(), SettleError>> {
         let by = self.shared.link.deadline();
-        let mut answers = Vec::with_capacity(batch.len());
+        let all = batch.len();
+        let mut answers = Vec::with_capacity(all);
+        if all <= STEP_MAX {
+            let settled = self.settle_together(batch, by).await;
+            note(&mut answers, settled, all, all);
+            self.shared.wakes.notify();
+            return answers;
+        }
         for piece in pieces(&batch, |_| 0) {
             let piece = &batch[piece];
             let settled = self.shared.settle(piece, by).await;

@@ -34,6 +34,26 @@ pub(super) struct Received {
     pub(super) deliveries: Vec<Delivery>,
     /// Until something comes due.
     pub(super) next: Option<Duration>,
+    /// Whether there was more than one script gives out.
+    pub(super) more: bool,
+}
+
+impl Received {
+    /// Gives to each who has asked as many as it wants, in order.
+    pub(super) fn share(self, wanted: &[usize]) -> Vec<Self> {
+        let Self {
+            deliveries,
+            next,
+            more,
+        } = self;
+        let mut deliveries = deliveries.into_iter();
+        let shares = wanted.iter().map(|&wanted| Self {
+            deliveries: deliveries.by_ref().take(wanted).collect(),
+            next,
+            more,
+        });
+        shares.collect()
+    }
 }
 
 /// Rounded up: nothing happens before its time.
@@ -181,6 +201,7 @@ impl Shared {
         let mut reply = self.run(&self.scripts.receive, by, arguments).await?;
         let (lapsed, expired) = (reply.number()?, reply.number()?);
         let next = reply.optional()?.map(Duration::from_micros);
+        let more = reply.int()? == 1;
         let mut deliveries = Vec::new();
         while !reply.is_empty() {
             let number = reply.number()?;
@@ -201,7 +222,11 @@ impl Shared {
             let again = deliveries.iter().filter(|one| one.count > 1);
             stats.redelivered += again.count() as u64;
         });
-        Ok(Received { deliveries, next })
+        Ok(Received {
+            deliveries,
+            next,
+            more,
+        })
     }
 
     fn consumer_name(&self) -> String {

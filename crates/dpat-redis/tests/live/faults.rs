@@ -1,5 +1,6 @@
 //! Connections that are cut and stalled, a server that is paused or full, futures that are dropped.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -15,6 +16,7 @@ use dpat_redis::{ChannelHub, Config, QueueSettings, QueueStore, ResponseLimits, 
 use dpat_testkit::live::Live;
 use dpat_testkit::proxy::Proxy;
 use dpat_testkit::servers::Server;
+use futures_util::future::join_all;
 use libtest_mimic::{Failed, Trial};
 
 use crate::kit::{self, Admin, run};
@@ -43,6 +45,10 @@ pub(crate) fn trials(live: &Live) -> Vec<Trial> {
         live.trial(
             "a_message_that_comes_twice_takes_effect_once",
             a_message_that_comes_twice_takes_effect_once,
+        ),
+        live.faults(
+            "calls_at_one_time_go_together",
+            calls_at_one_time_go_together,
         ),
         live.faults(
             "a_server_that_slept_gives_to_others_and_refuses_the_first",
@@ -289,6 +295,62 @@ fn a_future_that_is_dropped_leaves_the_connection_usable(url: &str) -> Result<()
         }
         Ok(())
     })
+}
+
+/// How many scripts the server has run.
+fn scripts(admin: &Admin) -> u64 {
+    let stats = admin.run(&["INFO", "commandstats"]);
+    let stats: String = redis::from_redis_value(stats).unwrap();
+    let calls = stats.split("cmdstat_evalsha:calls=").nth(1);
+    let calls = calls.and_then(|calls| calls.split(',').next());
+    calls.map_or(0, |calls| calls.parse().unwrap())
+}
+
+fn calls_at_one_time_go_together(server: Server) -> Result<(), Failed> {
+    const CALLS: usize = 64;
+    let admin = Admin::new(&server.url());
+    let config = kit::config(&server.url());
+    let queue = open(&config, LONG)?.queue();
+    // The server has the scripts from now on.
+    run(async {
+        queue.send(Message::new("first")).await?;
+        let first = queue.receive().await?;
+        queue.settle(first.receipt, Outcome::Done).await?;
+        Ok::<_, Failed>(())
+    })?;
+    // The first two go at once, the rest behind them.
+    let few = |what: &str, before: u64| {
+        assert_eq!(scripts(&admin) - before, 3, "{what}");
+    };
+    let before = scripts(&admin);
+    let sends = (0..CALLS).map(|number| queue.send(Message::new(number.to_string())));
+    for sent in run(join_all(sends)) {
+        sent?;
+    }
+    few("sends", before);
+    let before = scripts(&admin);
+    let receives = (0..CALLS).map(|_| queue.receive_batch(1, ZERO));
+    let mut seen = BTreeSet::new();
+    let mut receipts = Vec::new();
+    for received in run(join_all(receives)) {
+        for delivery in received? {
+            seen.insert(delivery.payload().to_vec());
+            receipts.push(delivery.receipt);
+        }
+    }
+    assert_eq!((seen.len(), receipts.len()), (CALLS, CALLS));
+    few("receives", before);
+    let before = scripts(&admin);
+    let settlements = receipts
+        .iter()
+        .map(|receipt| queue.settle(*receipt, Outcome::Done));
+    for settled in run(join_all(settlements)) {
+        settled?;
+    }
+    few("settlements", before);
+    let stale = run(queue.settle(receipts[0], Outcome::Done));
+    assert!(matches!(stale, Err(SettleError::Stale)), "{stale:?}");
+    Ok(())
 }
 
 fn a_message_that_comes_twice_takes_effect_once(url: &str) -> Result<(), Failed> {
