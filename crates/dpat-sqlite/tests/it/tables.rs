@@ -410,3 +410,66 @@ fn a_future_that_is_dropped_leaves_its_work_whole() {
     assert!(matches!(not_claimed, 0 | 9), "{not_claimed}");
     assert_eq!(free(3, 150), 9);
 }
+
+/// The statements of the guide run, and see what is there.
+#[test]
+fn the_statements_for_monitoring_see_what_is_there() {
+    let folder = Folder::new();
+    let config = folder.config();
+    for opened in open_all(&config) {
+        opened.unwrap();
+    }
+    let mut connection = folder.connect();
+    append(
+        &mut connection,
+        &folder.outbox(),
+        Wall::from_nanos(1),
+        &[event(1, "a"), event(2, "a")],
+    );
+    let time = ManualTime::new();
+    let store = QueueStore::open(&config, QueueSettings::DEFAULT, time).unwrap();
+    let queue = store.queue();
+    run(queue.send(dpat_queue::Message::new("a"))).unwrap();
+    run(queue.send(dpat_queue::Message::new("b"))).unwrap();
+    let out = run(queue.receive()).unwrap();
+    let outcome = dpat_queue::Outcome::Reject {
+        reason: "no such order".to_owned(),
+    };
+    run(queue.settle(out.receipt, outcome)).unwrap();
+    run(queue.receive()).unwrap();
+
+    let mut found = Vec::new();
+    let statements = include_str!("../../sql/monitor.sql").replace("{prefix}", "t");
+    for statement in statements.split_inclusive(';') {
+        if statement.trim().is_empty() {
+            continue;
+        }
+        let mut statement = connection.prepare(statement).unwrap();
+        let columns = statement.column_count();
+        let mut rows = statement.query([]).unwrap();
+        while let Some(row) = rows.next().unwrap() {
+            let values: Vec<rusqlite::types::Value> = (0..columns)
+                .map(|column| row.get(column).unwrap())
+                .collect();
+            found.push(format!("{values:?}"));
+        }
+    }
+    let waited = found.remove(1);
+    assert!(waited.starts_with("[Integer(1"), "{waited}");
+    let backlog = found.remove(0);
+    assert!(backlog.starts_with("[Integer(2), "), "{backlog}");
+    let live = found.remove(0);
+    assert!(
+        live.starts_with("[Integer(1), Integer(257), Integer(1), "),
+        "{live}"
+    );
+    assert_eq!(
+        found,
+        [
+            "[Integer(1)]",
+            "[Integer(1), Integer(1), Text(\"no such order\")]",
+            "[Integer(0)]",
+            "[Integer(0), Integer(0)]",
+        ]
+    );
+}
