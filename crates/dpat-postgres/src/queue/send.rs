@@ -13,6 +13,12 @@ use crate::gauge::Room;
 use crate::sql::{limit, nanos, number};
 use crate::tx::{Run, Value};
 
+/// How many messages one statement sends.
+const RUN_MAX: usize = 64;
+
+/// How many bytes it sends, unless one message has more.
+const RUN_BYTES_MAX: usize = 4 << 20;
+
 /// How often a deduplication key is looked for that others remember and forget.
 const TRIES: usize = 3;
 
@@ -78,19 +84,98 @@ impl QueueStore {
         Ok(vec![sent])
     }
 
+    /// Sends what has no deduplication key in runs, each one statement.
     async fn send_each(
         &self,
         session: &mut Session,
         batch: &[Message],
     ) -> Result<Vec<Result<Sent, SendError>>, BackendError> {
         let mut sent = Vec::with_capacity(batch.len());
+        let mut run = Vec::new();
+        let mut run_bytes = 0;
         for message in batch {
+            if message.get_dedup().is_none() && self.may_send(message).is_ok() {
+                let bytes = size(message);
+                if run.len() == RUN_MAX || run_bytes + bytes > RUN_BYTES_MAX {
+                    self.flush(session, &mut run, &mut sent).await?;
+                    run_bytes = 0;
+                }
+                if self.has_room(bytes as u64) {
+                    run.push(message);
+                    run_bytes += bytes;
+                    continue;
+                }
+            }
+            self.flush(session, &mut run, &mut sent).await?;
+            run_bytes = 0;
             match self.try_send(session, message).await {
                 Err(SendError::Backend(error)) => return Err(error),
                 one => sent.push(one),
             }
         }
+        self.flush(session, &mut run, &mut sent).await?;
         Ok(sent)
+    }
+
+    /// Whether there surely is room; if so, it is taken.
+    fn has_room(&self, bytes: u64) -> bool {
+        let settings = &self.shared.settings;
+        let room = Room {
+            rows: settings.messages_max,
+            bytes: settings.bytes_max,
+        };
+        let now = Instant::now();
+        self.shared.gauge.with(|gauge| {
+            let has = gauge.has_room(room, bytes, now);
+            if has {
+                gauge.added(bytes);
+            }
+            has
+        })
+    }
+
+    async fn flush(
+        &self,
+        session: &mut Session,
+        run: &mut Vec<&Message>,
+        sent: &mut Vec<Result<Sent, SendError>>,
+    ) -> Result<(), EngineError> {
+        if run.is_empty() {
+            return Ok(());
+        }
+        let now = self.now();
+        let rows: Vec<Stored> = run.iter().map(|message| Stored::of(message, now)).collect();
+        let column = |of: fn(&Stored) -> i64| rows.iter().map(of).collect::<Vec<_>>();
+        let (due, bytes) = (column(|row| row.due), column(|row| row.bytes));
+        let expires: Vec<Option<i64>> = rows.iter().map(|row| row.expires).collect();
+        let headers: Vec<&[u8]> = rows
+            .iter()
+            .map(|row| row.headers.as_deref().unwrap_or_default())
+            .collect();
+        let keys: Vec<Option<&str>> = run.iter().map(|message| message.get_key()).collect();
+        let priorities: Vec<i64> = run.iter().map(|one| one.get_priority().into()).collect();
+        let payloads: Vec<&[u8]> = run.iter().map(|one| &one.payload()[..]).collect();
+        let params = [
+            Value::MaybeTexts(&keys),
+            Value::Ints(&priorities),
+            Value::Int(nanos(now)),
+            Value::Ints(&due),
+            Value::MaybeInts(&expires),
+            Value::Ints(&bytes),
+            Value::BytesList(&headers),
+            Value::BytesList(&payloads),
+            Value::Bool(self.shared.pool.config.notifies),
+        ];
+        let text = &self.shared.statements.send_many;
+        let mut ids = session.rows(text, &params).await?;
+        for row in &mut ids {
+            sent.push(Ok(Sent {
+                id: id(row.int(0)?),
+                duplicate: false,
+            }));
+        }
+        run.clear();
+        Ok(())
     }
 
     pub(super) async fn send_on(
@@ -246,23 +331,41 @@ impl QueueStore {
         drawn: Option<i64>,
         now: Wall,
     ) -> Result<i64, EngineError> {
-        let not_before = message.delay_from(now).map_or(now, |delay| now + delay);
-        let expires = message.get_ttl().map(|ttl| nanos(not_before + ttl));
-        let headers = encode(message.headers());
+        let stored = Stored::of(message, now);
         let params = [
             Value::MaybeInt(drawn),
             Value::MaybeText(message.get_key()),
             Value::Int(message.get_priority().into()),
             Value::Int(nanos(now)),
-            Value::Int(nanos(not_before)),
-            Value::MaybeInt(expires),
-            Value::Int(limit(size(message))),
-            Value::MaybeBytes(headers.as_deref()),
+            Value::Int(stored.due),
+            Value::MaybeInt(stored.expires),
+            Value::Int(stored.bytes),
+            Value::MaybeBytes(stored.headers.as_deref()),
             Value::Bytes(message.payload()),
             Value::Bool(self.shared.pool.config.notifies),
         ];
         let mut rows = on.rows(&self.shared.statements.send, &params).await?;
         first(&mut rows)?.int(0)
+    }
+}
+
+/// What is stored of a message, beside what it is.
+struct Stored {
+    due: i64,
+    expires: Option<i64>,
+    bytes: i64,
+    headers: Option<Vec<u8>>,
+}
+
+impl Stored {
+    fn of(message: &Message, now: Wall) -> Self {
+        let due = message.delay_from(now).map_or(now, |delay| now + delay);
+        Self {
+            due: nanos(due),
+            expires: message.get_ttl().map(|ttl| nanos(due + ttl)),
+            bytes: limit(size(message)),
+            headers: encode(message.headers()),
+        }
     }
 }
 

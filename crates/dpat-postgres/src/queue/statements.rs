@@ -26,6 +26,23 @@ SELECT count(*)::bigint, 0::bigint FROM (
   SELECT 1 FROM {schema}.{prefix}_dedups WHERE until > $2 ORDER BY until LIMIT $1
 ) AS counted";
 
+/// As `SEND`, of several messages; headers that are empty are none.
+const SEND_MANY: &str = "\
+WITH n AS (
+  SELECT nextval('{schema}.{prefix}_numbers') AS id, t.*
+  FROM unnest($1, $2, $4, $5, $6, $7, $8)
+  WITH ORDINALITY AS t (key, priority, due, expires, bytes, headers, payload, at)
+), m AS (
+  INSERT INTO {schema}.{prefix}_messages (id, key, priority, sent_at, headers, payload)
+  SELECT id, key, priority, $3, nullif(headers, ''::bytea), payload FROM n
+), d AS (
+  INSERT INTO {schema}.{prefix}_deliveries (id, place, key, turn, priority, bytes, due, head, ready, expires, ends)
+  SELECT
+    id, id, key, get_byte(sha256(convert_to(key, 'UTF8')), 0), priority, bytes, due, due, due <= $3, expires, expires
+  FROM n
+)
+SELECT id, CASE WHEN at = 1 AND $9 THEN pg_notify('dpat_queue', '{schema}.{prefix}')::text END FROM n ORDER BY at";
+
 const DEDUP: &str = "SELECT id FROM {schema}.{prefix}_dedups WHERE dedup = $1 AND until > $2";
 
 /// No row: another was faster.
@@ -271,6 +288,7 @@ macro_rules! statements {
 
 statements! {
     send = sql::SEND,
+    send_many = SEND_MANY,
     draw = DRAW,
     durable = DURABLE,
     count_live = COUNT_LIVE,
