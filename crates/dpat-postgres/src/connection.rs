@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use async_trait::async_trait;
 use dpat_core::{Backoff, Delays, Effect, Jitter, SystemEntropy};
@@ -197,12 +199,62 @@ impl Session {
         text: &str,
         params: &[Value<'_>],
     ) -> Result<Vec<Row>, EngineError> {
+        self.change_and_tell(text, params, None).await
+    }
+
+    /// Runs a statement that commits by itself, and behind it one that tells of it, without waiting in between.
+    ///
+    /// Transactions that notify commit one after another; what notifies apart keeps nobody waiting for a disk.
+    pub(crate) async fn change_and_tell(
+        &mut self,
+        text: &str,
+        params: &[Value<'_>],
+        tell: Option<&str>,
+    ) -> Result<Vec<Row>, EngineError> {
         let statement = self.statement(text, params).await?;
+        let telling = self.telling(tell).await?;
         let running = tx::on_client(&self.link.client, &statement, params);
-        match timeout_at(self.by, running).await {
-            Ok(done) => done.map_err(EngineError::changing),
-            Err(_) => Err(self.late(Effect::Unknown)),
+        match self.and_tell(running, telling).await {
+            Some(done) => done.map_err(EngineError::changing),
+            None => Err(self.late(Effect::Unknown)),
         }
+    }
+
+    async fn telling(&mut self, tell: Option<&str>) -> Result<Option<Statement>, EngineError> {
+        match tell {
+            Some(text) => Ok(Some(self.statement(text, &[]).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// None: it is not done in time. Whether it was told matters less: who waits looks by the clock as well.
+    async fn and_tell<R>(
+        &self,
+        work: impl Future<Output = R>,
+        telling: Option<Statement>,
+    ) -> Option<R> {
+        let client = &self.link.client;
+        let telling = async {
+            if let Some(statement) = &telling {
+                drop(tx::on_client(client, statement, &[]).await);
+            }
+        };
+        let (mut work, mut telling) = (pin!(work), pin!(telling));
+        let (mut done, mut is_told) = (None, false);
+        let both = poll_fn(|cx| {
+            if done.is_none()
+                && let Poll::Ready(result) = work.as_mut().poll(cx)
+            {
+                done = Some(result);
+            }
+            is_told = is_told || telling.as_mut().poll(cx).is_ready();
+            match done.is_some() && is_told {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        });
+        drop(timeout_at(self.by, both).await);
+        done
     }
 
     async fn statement(
@@ -220,13 +272,20 @@ impl Session {
 
     /// Commits, and gives the connection back.
     pub(crate) async fn commit(self) -> Result<(), EngineError> {
-        match timeout_at(self.by, self.link.client.batch_execute("COMMIT")).await {
-            Ok(Ok(())) => {
+        self.commit_and_tell(None).await
+    }
+
+    /// Commits, tells of it by a statement behind the commit, and gives the connection back.
+    pub(crate) async fn commit_and_tell(mut self, tell: Option<&str>) -> Result<(), EngineError> {
+        let telling = self.telling(tell).await?;
+        let committing = self.link.client.batch_execute("COMMIT");
+        match self.and_tell(committing, telling).await {
+            Some(Ok(())) => {
                 self.done();
                 Ok(())
             }
-            Ok(Err(error)) => Err(EngineError::committing(error)),
-            Err(_) => Err(self.late(Effect::Unknown)),
+            Some(Err(error)) => Err(EngineError::committing(error)),
+            None => Err(self.late(Effect::Unknown)),
         }
     }
 
@@ -268,12 +327,15 @@ impl Run for Session {
     }
 }
 
-/// Runs each statement as one that commits by itself.
-pub(crate) struct Alone<'s>(pub(crate) &'s mut Session);
+/// Runs each statement as one that commits by itself, and tells of it.
+pub(crate) struct Alone<'s> {
+    pub(crate) session: &'s mut Session,
+    pub(crate) tell: Option<&'s str>,
+}
 
 #[async_trait]
 impl Run for Alone<'_> {
     async fn rows(&mut self, text: &str, params: &[Value<'_>]) -> Result<Vec<Row>, EngineError> {
-        self.0.change(text, params).await
+        self.session.change_and_tell(text, params, self.tell).await
     }
 }

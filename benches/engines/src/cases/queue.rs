@@ -25,8 +25,8 @@ row (`FOR UPDATE SKIP LOCKED`); a delete. *pgmq* is its functions `send`, `read`
 handler has run, and what marks the job as done comes behind. *apalis-postgres* keeps the rows of what is done.
 - Every contender on PostgreSQL has 8 connections. *underway* 0.2 is not here: its sqlx 0.8 and dpat-sqlite link two versions of one \
 library, and cargo refuses that.
-- *dpat-postgres* sends, receives and settles by statements that are each a transaction, too; a receive looks first. It notifies at each send, \
-which PostgreSQL commits one after another, and counts what is there once a second.
+- *dpat-postgres* sends, receives and settles by statements that are each a transaction, too; a receive looks first. It notifies behind each send, \
+and counts what is there once a second.
 - *dpat-queue* (on its log) and *dpat-sqlite* need no server; they sync as the servers do.";
 
 const SEND: &str = "\

@@ -19,8 +19,7 @@ impl QueueStore {
         session.rows(&statements.lock_all_turns, &[]).await?;
         let now = [Value::Int(nanos(self.now()))];
         let mut rows = session.rows(&statements.release_all, &now).await?;
-        self.tell(&mut session).await?;
-        session.commit().await?;
+        session.commit_and_tell(self.telling()).await?;
         self.notify();
         Ok(unsigned(first(&mut rows)?.int(0)?))
     }
@@ -98,8 +97,8 @@ impl QueueStore {
             .rows(&statements.replay, &params)
             .await
             .map_err(backend)?;
-        self.tell(&mut session).await.map_err(backend)?;
-        session.commit().await.map_err(backend)?;
+        let committed = session.commit_and_tell(self.telling()).await;
+        committed.map_err(backend)?;
         self.notify();
         Ok(true)
     }
@@ -212,8 +211,7 @@ impl QueueStore {
         let mut session = self.shared.pool.begin().await?;
         let text = &self.shared.statements.set_paused;
         session.rows(text, &params).await?;
-        self.tell(&mut session).await?;
-        session.commit().await
+        session.commit_and_tell(self.telling()).await
     }
 }
 

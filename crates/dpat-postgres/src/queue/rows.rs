@@ -207,12 +207,10 @@ impl QueueStore {
         Ok((row.int(0)?, row.int(1)?))
     }
 
-    /// Tells the receivers of all processes, when this is committed.
-    pub(super) async fn tell(&self, session: &mut Session) -> Result<(), EngineError> {
-        if self.shared.pool.config.notifies {
-            session.rows(&self.shared.statements.notify, &[]).await?;
-        }
-        Ok(())
+    /// The statement that tells the receivers of all processes, if they are to be told.
+    pub(super) fn telling(&self) -> Option<&str> {
+        let notifies = self.shared.pool.config.notifies;
+        notifies.then_some(&*self.shared.statements.notify)
     }
 
     /// Messages without their times, and when each was sent.

@@ -43,7 +43,9 @@ impl QueueStore {
             session.batch(BEGIN).await?;
             sent = self.send_each(&mut session, batch).await?;
         }
-        session.commit().await?;
+        let is_news = sent.iter().flatten().any(|one| !one.duplicate);
+        let tell = self.telling().filter(|_| is_news);
+        session.commit_and_tell(tell).await?;
         for one in sent.iter().flatten() {
             self.note(*one);
         }
@@ -67,8 +69,13 @@ impl QueueStore {
         }
         let sent = match may {
             Ok(()) => {
-                let mut alone = Alone(&mut session);
-                let sent = self.insert(&mut alone, message, None, self.now()).await?;
+                let mut alone = Alone {
+                    session: &mut session,
+                    tell: self.telling(),
+                };
+                let sent = self
+                    .insert(&mut alone, message, None, self.now(), false)
+                    .await?;
                 Ok(Sent {
                     id: id(sent),
                     duplicate: false,
@@ -108,7 +115,7 @@ impl QueueStore {
             }
             self.flush(session, &mut run, &mut sent).await?;
             run_bytes = 0;
-            match self.try_send(session, message).await {
+            match self.try_send(session, message, false).await {
                 Err(SendError::Backend(error)) => return Err(error),
                 one => sent.push(one),
             }
@@ -164,7 +171,6 @@ impl QueueStore {
             Value::Ints(&bytes),
             Value::BytesList(&headers),
             Value::BytesList(&payloads),
-            Value::Bool(self.shared.pool.config.notifies),
         ];
         let text = &self.shared.statements.send_many;
         let mut ids = session.rows(text, &params).await?;
@@ -183,13 +189,14 @@ impl QueueStore {
         on: &mut impl Run,
         message: &Message,
     ) -> Result<Sent, SendError> {
-        let mut sent = self.try_send(on, message).await;
+        let notifies = self.shared.pool.config.notifies;
+        let mut sent = self.try_send(on, message, notifies).await;
         if matches!(sent, Err(SendError::Full { .. })) {
             // What has ended makes room; it is removed in transactions of our own.
             let mut session = self.shared.pool.session().await.map_err(backend)?;
             self.tick(&mut session).await.map_err(backend)?;
             session.done();
-            sent = self.try_send(on, message).await;
+            sent = self.try_send(on, message, notifies).await;
         }
         if let Ok(sent) = sent {
             self.note(sent);
@@ -212,7 +219,13 @@ impl QueueStore {
         }
     }
 
-    async fn try_send(&self, on: &mut impl Run, message: &Message) -> Result<Sent, SendError> {
+    /// `notifies`: in the transaction itself.
+    async fn try_send(
+        &self,
+        on: &mut impl Run,
+        message: &Message,
+        notifies: bool,
+    ) -> Result<Sent, SendError> {
         self.may_send(message)?;
         let now = self.now();
         let mut drawn = None;
@@ -229,7 +242,7 @@ impl QueueStore {
                 Remembered::Before(known) => return Ok(duplicate(known)),
             }
         }
-        let sent = self.insert(on, message, drawn, now).await;
+        let sent = self.insert(on, message, drawn, now, notifies).await;
         Ok(Sent {
             id: id(sent.map_err(backend)?),
             duplicate: false,
@@ -330,6 +343,7 @@ impl QueueStore {
         message: &Message,
         drawn: Option<i64>,
         now: Wall,
+        notifies: bool,
     ) -> Result<i64, EngineError> {
         let stored = Stored::of(message, now);
         let params = [
@@ -342,7 +356,7 @@ impl QueueStore {
             Value::Int(stored.bytes),
             Value::MaybeBytes(stored.headers.as_deref()),
             Value::Bytes(message.payload()),
-            Value::Bool(self.shared.pool.config.notifies),
+            Value::Bool(notifies),
         ];
         let mut rows = on.rows(&self.shared.statements.send, &params).await?;
         first(&mut rows)?.int(0)

@@ -140,10 +140,9 @@ impl QueueStore {
         let keys: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
         let (_, left) = self.promote(&mut session, &keys, now).await?;
         // Also if it was found before: a receive passes over what is locked here.
-        if left > 0 || !changes.retried.is_empty() {
-            self.tell(&mut session).await?;
-        }
-        session.commit().await?;
+        let is_news = left > 0 || !changes.retried.is_empty();
+        let tell = self.telling().filter(|_| is_news);
+        session.commit_and_tell(tell).await?;
         self.shared.stats.with(|stats| {
             stats.done += changes.done.len() as u64;
             stats.retried += changes.retried.len() as u64;

@@ -41,7 +41,7 @@ WITH n AS (
     id, id, key, get_byte(sha256(convert_to(key, 'UTF8')), 0), priority, bytes, due, due, due <= $3, expires, expires
   FROM n
 )
-SELECT id, CASE WHEN at = 1 AND $9 THEN pg_notify('dpat_queue', '{schema}.{prefix}')::text END FROM n ORDER BY at";
+SELECT id FROM n ORDER BY at";
 
 const DEDUP: &str = "SELECT id FROM {schema}.{prefix}_dedups WHERE dedup = $1 AND until > $2";
 
