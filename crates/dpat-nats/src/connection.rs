@@ -164,12 +164,15 @@ impl Connection {
 
     /// Waits for the connection; returns its number.
     pub(crate) async fn ready(&self, deadline: Instant) -> Result<u64, EngineError> {
+        if self.is_connected() {
+            return Ok(self.connects());
+        }
         let mut changes = self.inner.signals.changes();
         loop {
             if self.is_closed() {
                 return Err(EngineError::Closed);
             }
-            if self.inner.client.connection_state() == State::Connected {
+            if self.is_connected() {
                 return Ok(self.connects());
             }
             let now = Instant::now();

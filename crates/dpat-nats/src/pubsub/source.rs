@@ -61,6 +61,9 @@ impl Source for Subscribed {
     }
 }
 
+/// How many messages are taken before anything else is looked at.
+const AT_ONCE: usize = 64;
+
 /// What comes to a reader.
 enum Next {
     /// A message was lost on the way.
@@ -79,7 +82,7 @@ impl Reader {
             match self.next(number).await {
                 Next::Lost => self.buffer.gap(1),
                 Next::Message(message) => {
-                    if !self.take(message) {
+                    if !self.take(message) || !self.take_ready() {
                         return;
                     }
                 }
@@ -103,6 +106,19 @@ impl Reader {
             _ = refused(&mut self.refusals, mine) => Next::Refused,
             _ = self.closed.wait_for(|closed| *closed) => Next::Closed,
         }
+    }
+
+    /// Takes what has come already, so that a burst costs one look at everything else. Returns whether there may be more.
+    fn take_ready(&mut self) -> bool {
+        for _ in 0..AT_ONCE {
+            let Some(message) = self.subscriber.next().now_or_never() else {
+                return true;
+            };
+            if !self.take(message) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Takes what has come already, and ends.
