@@ -11,7 +11,7 @@ use dpat_core::{Class, Classify, Effect};
 pub enum Capability {
     /// A lease can be made longer.
     Extend,
-    /// A message can be held back until a time, by its sender and by a retry.
+    /// A message can be held back by its sender until a time. The delay of a retry is kept everywhere.
     Delay,
     /// A message of a higher priority comes first.
     Priority,

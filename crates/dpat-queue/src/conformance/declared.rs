@@ -40,9 +40,7 @@ fn capability(law: &str) -> Option<Capability> {
     Some(match law {
         "a_lease_can_be_extended" => Capability::Extend,
         "a_stale_receipt_is_refused" => Capability::FencedSettle,
-        "a_retry_comes_after_its_delay"
-        | "a_delayed_message_comes_at_its_time"
-        | "a_missed_schedule_fires_once" => Capability::Delay,
+        "a_delayed_message_comes_at_its_time" | "a_missed_schedule_fires_once" => Capability::Delay,
         "a_higher_priority_comes_first" => Capability::Priority,
         "of_a_key_one_is_out_and_order_is_kept" => Capability::OrderedKeys,
         "a_double_send_answers_with_the_first" => Capability::Dedup,

@@ -147,9 +147,6 @@ pub fn a_done_message_never_comes_again<H: Harness>(harness: &H) -> Result<(), V
 /// [`Violation`].
 pub fn a_retry_comes_after_its_delay<H: Harness>(harness: &H) -> Result<(), Violation> {
     let kit = Kit::new(harness);
-    if !kit.has(Capability::Delay) {
-        return Ok(());
-    }
     kit.send_all(&["one"])?;
     let delay = 4 * kit.setup.visibility;
     kit.settle(kit.one()?.receipt, retry(delay))?;
