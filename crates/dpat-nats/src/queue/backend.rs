@@ -18,10 +18,10 @@ use crate::answers::Place;
 use crate::error::{Access, EngineError};
 use crate::jetstream::{STORE_FAILED, Success, nanos, published};
 use crate::pull::{self, End};
-use crate::queue::streams::CONSUMER;
+use crate::queue::streams::{CONSUMER, sweep_settled};
 use crate::queue::wire::{self, AckForm};
 use crate::queue::{Inner, StreamQueue};
-use crate::room;
+use crate::room::{self, UnderWay};
 use crate::signals::refused;
 
 /// The most messages of one receive, and of one group of a larger send.
@@ -88,7 +88,7 @@ impl Inner {
             .iter()
             .map(|(headers, payload)| room::stored(&self.ready, headers, payload.len()))
             .collect();
-        let (admitted, _until_answered) = match self.rooms.ready.admit(&self.js, &sizes).await {
+        let (admitted, _until_answered) = match self.admit(&sizes).await {
             Ok(admitted) => admitted,
             // Whatever became of the look: nothing was sent.
             Err(error) => {
@@ -151,6 +151,17 @@ impl Inner {
             );
         }
         answers
+    }
+
+    /// Lets in what there is room for. Where there is none, first goes what a killed server has forgotten to remove.
+    async fn admit(&self, sizes: &[u64]) -> Result<(usize, UnderWay<'_>), EngineError> {
+        let room = &self.rooms.ready;
+        let admitted = room.admit(&self.js, sizes).await?;
+        if admitted.0 == sizes.len() || !sweep_settled(&self.js, &self.settings).await? {
+            return Ok(admitted);
+        }
+        drop(admitted);
+        room.admit(&self.js, sizes).await
     }
 
     async fn publish(

@@ -90,15 +90,28 @@ async fn made(
 /// Removes what is settled up to here and stored all the same: a server of 2.9 that is killed forgets removals.
 ///
 /// One by one: a purge makes such a server forget what is out as well.
-async fn sweep(js: &JetStream, stream: &str, settled: u64) -> Result<(), EngineError> {
+async fn sweep(js: &JetStream, stream: &str, settled: u64) -> Result<bool, EngineError> {
     let first = js.stream(stream).await?.state.first_seq;
     let last = settled.min(first.saturating_add(SWEEP_MAX - 1));
+    let is_needed = first.max(1) <= last;
     let removed = (first.max(1)..=last).map(|seq| js.remove(stream, seq));
     let mut removed = futures_util::stream::iter(removed).buffer_unordered(AT_ONCE);
     while let Some(removed) = removed.next().await {
         removed?;
     }
-    Ok(())
+    Ok(is_needed)
+}
+
+/// Removes what a server that was killed has forgotten to remove; whether there was such.
+pub(crate) async fn sweep_settled(
+    js: &JetStream,
+    settings: &QueueSettings,
+) -> Result<bool, EngineError> {
+    if settings.make != Make::Create {
+        return Ok(false);
+    }
+    let info = js.consumer(&settings.name, CONSUMER).await?;
+    sweep(js, &settings.name, info.ack_floor.stream_seq).await
 }
 
 fn ready(settings: &QueueSettings) -> StreamConfig {
