@@ -8,6 +8,7 @@ mod nats;
 pub mod notices;
 mod queue;
 mod store;
+mod turns;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ pub enum Engine {
     Embedded,
     /// The stores and the queue in SQLite files, one of each service.
     Sqlite,
-    /// The stores on PostgreSQL.
+    /// The stores and the queue on PostgreSQL.
     Postgres,
     /// The queue and the notices on Redis.
     Redis,

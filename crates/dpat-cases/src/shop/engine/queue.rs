@@ -1,18 +1,22 @@
 //! The queue of shipping, on whichever engine.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dpat_core::Sleep;
 use dpat_queue::Queue;
 
+use super::turns::InTurn;
 use super::{Engine, Place, nats, patiently};
 use crate::shop::service::ports::StoreError;
 use crate::shop::service::shipping::{EVENT_BYTES_MAX, QUEUE_BYTES_MAX};
-use crate::shop::shell::queue::FileQueue;
+use crate::shop::shell::{self, queue::FileQueue};
 
 /// How long an event waits whose packer has died.
 pub(super) const LEASE: Duration = Duration::from_secs(5);
+/// What a send of a process that was killed may add, in bytes.
+const ON_ITS_WAY: u64 = 1 << 10;
 
 /// The queue, which has no other receiver than shipping.
 #[derive(Debug)]
@@ -57,11 +61,15 @@ impl ShopQueue {
             (Engine::Nats, Some(place)) => {
                 patiently(&time, || nats::queue(place, backpressure)).await?
             }
-            (Engine::Redis | Engine::Nats, None) => {
+            (Engine::Postgres, Some(place)) => {
+                let open = || postgres(place, backpressure, time.clone());
+                patiently(&time, open).await?
+            }
+            (Engine::Postgres | Engine::Redis | Engine::Nats, None) => {
                 return Err(StoreError::Engine(format!("{engine} is a server")));
             }
             (Engine::Sqlite, _) => sqlite(store, backpressure, time)?,
-            (Engine::Embedded | Engine::Postgres, _) => {
+            (Engine::Embedded, _) => {
                 let folder = store.with_extension("queue");
                 let files = FileQueue::open(&folder, backpressure, time)?;
                 return Ok(Self {
@@ -119,6 +127,28 @@ where
     // What a life before this one had received and not settled.
     store.release_all().await.map_err(|error| failed(&error))?;
     Ok(store.queue())
+}
+
+async fn postgres<T>(place: &Place, backpressure: bool, time: T) -> Result<Queue, StoreError>
+where
+    T: Sleep<Sleeping: Send> + Clone + Send + Sync + 'static,
+{
+    let config = shell::postgres::config(place, "parcels")?;
+    let settings = dpat_postgres::QueueSettings {
+        visibility: LEASE,
+        message_bytes_max: EVENT_BYTES_MAX,
+        // A send of a predecessor that was killed may still be on its way.
+        bytes_max: bytes_max(backpressure) - ON_ITS_WAY,
+        ..dpat_postgres::QueueSettings::DEFAULT
+    };
+    let store = dpat_postgres::QueueStore::open(&config, settings, time)
+        .await
+        .map_err(|error| failed(&error))?;
+    // As on Redis.
+    store.release_all().await.map_err(|error| failed(&error))?;
+    let queue = store.queue();
+    // Sends at the same time count what is there before each other.
+    Ok(Queue::on(Arc::new(InTurn::new("postgres", queue))))
 }
 
 fn sqlite(

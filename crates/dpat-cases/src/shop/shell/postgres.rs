@@ -38,8 +38,7 @@ pub async fn open(
     peer: Peer,
     severed: Arc<AtomicBool>,
 ) -> Result<(NodeStore, StoreOwner), StoreError> {
-    let config = Config::new(place.url.reveal(), peer.name()).map_err(engine)?;
-    let config = config.schema(schema(&place.run)).map_err(engine)?;
+    let config = config(place, peer.name())?;
     let outbox = Outbox::open(&config, Limits::DEFAULT)
         .await
         .map_err(engine)?;
@@ -72,9 +71,10 @@ pub async fn open(
     NodeStore::start(parts, |_| Arc::new(relay))
 }
 
-/// The name of a run, as PostgreSQL has names.
-fn schema(run: &str) -> String {
-    run.replace('-', "_")
+/// The tables of a run that begin with a prefix: each run has a schema of its own.
+pub(in super::super) fn config(place: &Place, prefix: &str) -> Result<Config, StoreError> {
+    let config = Config::new(place.url.reveal(), prefix).map_err(engine)?;
+    config.schema(place.run.replace('-', "_")).map_err(engine)
 }
 
 fn client(place: &Place) -> Result<tokio_postgres::Config, StoreError> {
