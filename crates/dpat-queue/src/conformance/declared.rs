@@ -89,7 +89,7 @@ mod tests {
             assert_eq!(laws.iter().any(about), expected, "{one}");
         }
         let named = laws.iter().filter(|(name, _)| capability(name).is_some());
-        assert_eq!(named.count(), 15, "a name is not that of a law");
+        assert_eq!(named.count(), 14, "a name is not that of a law");
     }
 
     #[test]
