@@ -183,10 +183,7 @@ impl Embedded {
     /// Runs alone at the time `now`; wakes and drops outside of the lock.
     #[inline]
     pub(crate) fn with<R>(&self, now: Wall, run: impl FnOnce(&mut State) -> R) -> R {
-        // Filled in place: what is carried out by value is copied.
-        let (mut wakes, mut trash) = (Wakes::default(), Trash::default());
-        let result = self.state.with(|state| {
-            let due_before = state.machine.next_due();
+        self.with_no_look(|state| {
             state.machine.tick(now);
             while let Some(expired) = state.machine.expired() {
                 if let Some(journal) = &self.journal {
@@ -195,14 +192,8 @@ impl Embedded {
                 }
                 state.machine.apply(expired);
             }
-            let result = run(state);
-            state.wakes(due_before, &mut wakes);
-            state.machine.take_trash(&mut trash);
-            result
-        });
-        wakes.wake();
-        drop(trash);
-        result
+            run(state)
+        })
     }
 
     /// Runs alone at the time of the last look at the clock; wakes and drops outside of the lock.
@@ -339,16 +330,17 @@ impl Embedded {
         let mut written = Vec::new();
         let mut rest = batch.as_slice();
         while let Some(&(receipt, outcome)) = rest.first() {
-            // Whether there is room for a dead letter depends on those before it.
-            let plain = |(_, outcome): &&(_, &Outcome)| !matches!(outcome, Outcome::Reject { .. });
-            let together = rest.iter().take(PURGE_STEP).take_while(plain).count();
+            // Records of one size, so that they fit into a frame. Reasons may be long, and whether there is room for a dead
+            // letter depends on those before it.
+            let done = |(_, outcome): &&(_, &Outcome)| matches!(outcome, Outcome::Done);
+            let together = rest.iter().take(PURGE_STEP).take_while(done).count();
             let (now, later) = rest.split_at(together.max(1));
             written.push(match now {
                 [_] => match self.write_settlement(receipt, outcome) {
                     Ok(ticket) => (vec![Ok(())], ticket),
                     Err(error) => (vec![Err(error)], None),
                 },
-                _ => self.write_settlements(now),
+                _ => self.write_done(now),
             });
             rest = later;
         }
@@ -363,9 +355,9 @@ impl Embedded {
         settled
     }
 
-    /// Writes settlements down as one batch, and returns what each was and what they all wait for. What is stale is left
-    /// out; what cannot be written is refused as a whole.
-    fn write_settlements(
+    /// Writes down as one batch what is done, and returns the answer of each and what they all wait for. What is stale is
+    /// left out; what cannot be written is refused as a whole.
+    fn write_done(
         &self,
         batch: &[(Receipt, &Outcome)],
     ) -> (Vec<Result<(), SettleError>>, Option<Ticket>) {

@@ -82,6 +82,49 @@ fn settlements_of_a_batch_are_durable_when_it_is_answered() {
     assert_eq!(left[0].payload(), "b");
 }
 
+/// A frame holds the largest message and the largest batch of claims; a batch of long reasons is larger.
+#[cfg(feature = "wal")]
+#[test]
+fn a_batch_of_long_reasons_fits_into_a_small_log() {
+    const MESSAGES: usize = 1_000;
+    let log = dpat_wal::Config::builder()
+        .segment_bytes(1 << 20)
+        .frame_bytes_max(128 << 10)
+        .preallocate_bytes(0);
+    let builder = Queue::builder().message_bytes_max(1 << 10);
+    let opened = dpat_queue::WalQueue::open(
+        dpat_storage::MemStorage::new(),
+        log.build().unwrap(),
+        builder,
+        dpat_core::ManualTime::new(),
+    );
+    let queue = opened.unwrap().0.queue().clone();
+    send(&queue, &["a"; MESSAGES]);
+    let retries = receive(&queue, MESSAGES)
+        .into_iter()
+        .map(|delivery| Settlement {
+            receipt: delivery.receipt,
+            outcome: Outcome::Retry {
+                delay: Duration::ZERO,
+                reason: "x".repeat(dpat_queue::REASON_BYTES_MAX),
+            },
+        });
+    for answer in settle(&queue, retries.collect()) {
+        answer.unwrap();
+    }
+    let done = receive(&queue, MESSAGES)
+        .into_iter()
+        .map(|delivery| Settlement {
+            receipt: delivery.receipt,
+            outcome: Outcome::Done,
+        });
+    for answer in settle(&queue, done.collect()) {
+        answer.unwrap();
+    }
+    let stats = now(queue.stats()).unwrap();
+    assert_eq!((stats.retried, stats.done), (1_000, 1_000));
+}
+
 #[test]
 fn a_batch_makes_no_more_dead_letters_than_there_is_room_for() {
     let queue = Queue::builder().dead_max(2);
