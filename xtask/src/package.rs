@@ -2,8 +2,10 @@
 //!
 //! All at once: a crate alone cannot be packaged before its siblings are published.
 
+use std::path::{Path, PathBuf};
+
 use crate::ci::check;
-use crate::error::{Outcome, Result};
+use crate::error::{Error, Outcome, Result};
 use crate::process::{self, Log, cargo, command};
 use crate::workspace::Workspace;
 
@@ -14,6 +16,9 @@ pub(crate) fn step(workspace: &Workspace, allow_dirty: bool, log: &Log) -> Resul
             "uncommitted changes would go into the packages; commit, or pass --allow-dirty"
                 .to_owned(),
         ));
+    }
+    if let Some(home) = cargo_home() {
+        forget_unpacked(workspace, &home.join("registry/src"))?;
     }
     let mut package = cargo(
         workspace,
@@ -43,4 +48,84 @@ fn dirty(workspace: &Workspace) -> bool {
         "Cargo.lock",
     ]);
     process::output(&mut status).is_some_and(|changes| !changes.trim().is_empty())
+}
+
+/// Where cargo keeps what it has unpacked.
+fn cargo_home() -> Option<PathBuf> {
+    std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+}
+
+/// Removes our crates as earlier runs have unpacked them.
+///
+/// While it verifies, cargo serves the packages from a registry in a folder, and unpacks them by name and version once
+/// for each path of such a registry: a second run at the same path would build against the sources of the first.
+fn forget_unpacked(workspace: &Workspace, sources: &Path) -> Result<()> {
+    let Ok(registries) = std::fs::read_dir(sources) else {
+        return Ok(());
+    };
+    for registry in registries.flatten() {
+        // A registry in a folder has no host, so its name begins with the dash before the hash.
+        if !registry.file_name().to_string_lossy().starts_with('-') {
+            continue;
+        }
+        let Ok(unpacked) = std::fs::read_dir(registry.path()) else {
+            continue;
+        };
+        for source in unpacked.flatten() {
+            if ours(workspace, &source.file_name().to_string_lossy()) {
+                let path = source.path();
+                std::fs::remove_dir_all(&path).map_err(|error| Error::io(&path, &error))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a folder is named after a package of ours and a version.
+fn ours(workspace: &Workspace, folder: &str) -> bool {
+    workspace.packages.iter().any(|package| {
+        folder
+            .strip_prefix(&package.name)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .is_some_and(|version| version.starts_with(|first: char| first.is_ascii_digit()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::Package;
+
+    #[test]
+    fn only_our_own_crates_of_registries_in_folders_are_forgotten() {
+        let sources =
+            std::env::temp_dir().join(format!("dpat-xtask-package-{}", std::process::id()));
+        let kept = [
+            "-a1/serde-1.0.0",
+            "-a1/dpat-core-extra-0.1.0",
+            "host-b2/dpat-core-0.1.0",
+        ];
+        let forgotten = ["-a1/dpat-core-0.1.0", "-c3/dpat-core-0.2.0"];
+        for folder in kept.iter().chain(&forgotten) {
+            std::fs::create_dir_all(sources.join(folder)).unwrap();
+        }
+        let workspace = Workspace {
+            root: sources.clone(),
+            target: sources.clone(),
+            packages: vec![Package {
+                name: "dpat-core".to_owned(),
+                ..Package::default()
+            }],
+        };
+        forget_unpacked(&workspace, &sources).unwrap();
+        for folder in kept {
+            assert!(sources.join(folder).is_dir(), "{folder}");
+        }
+        for folder in forgotten {
+            assert!(!sources.join(folder).exists(), "{folder}");
+        }
+        std::fs::remove_dir_all(&sources).unwrap();
+    }
 }
