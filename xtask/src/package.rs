@@ -19,6 +19,7 @@ pub(crate) fn step(workspace: &Workspace, allow_dirty: bool, log: &Log) -> Resul
     }
     if let Some(home) = cargo_home() {
         forget_unpacked(workspace, &home.join("registry/src"))?;
+        forget_built(workspace)?;
     }
     let mut package = cargo(
         workspace,
@@ -83,6 +84,38 @@ fn forget_unpacked(workspace: &Workspace, sources: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Lets cargo build again what it has built from them: it takes a package of a registry for one that cannot change.
+fn forget_built(workspace: &Workspace) -> Result<()> {
+    let profile = workspace.target.join("debug");
+    let Ok(built) = std::fs::read_dir(profile.join("deps")) else {
+        return Ok(());
+    };
+    for file in built.flatten() {
+        let name = file.file_name().to_string_lossy().replace('_', "-");
+        let Some(unit) = name.strip_suffix(".d") else {
+            continue;
+        };
+        let of_ours = unit
+            .rsplit_once('-')
+            .is_some_and(|(package, _)| workspace.package(package).is_some());
+        if !of_ours || !names_a_registry_in_a_folder(&file.path()) {
+            continue;
+        }
+        let fingerprint = profile.join(".fingerprint").join(unit);
+        if fingerprint.is_dir() {
+            std::fs::remove_dir_all(&fingerprint)
+                .map_err(|error| Error::io(&fingerprint, &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether what a file of dependencies names was unpacked from a registry in a folder.
+fn names_a_registry_in_a_folder(dependencies: &Path) -> bool {
+    std::fs::read_to_string(dependencies)
+        .is_ok_and(|text| text.replace('\\', "/").contains("/registry/src/-"))
+}
+
 /// Whether a folder is named after a package of ours and a version.
 fn ours(workspace: &Workspace, folder: &str) -> bool {
     workspace.packages.iter().any(|package| {
@@ -127,5 +160,51 @@ mod tests {
             assert!(!sources.join(folder).exists(), "{folder}");
         }
         std::fs::remove_dir_all(&sources).unwrap();
+    }
+
+    #[test]
+    fn only_what_was_built_from_a_registry_in_a_folder_is_built_again() {
+        let target = std::env::temp_dir().join(format!("dpat-xtask-built-{}", std::process::id()));
+        let deps = target.join("debug/deps");
+        std::fs::create_dir_all(&deps).unwrap();
+        let units = [
+            (
+                "dpat_core-01",
+                "/home/registry/src/-a1/dpat-core-0.1.0/src/lib.rs",
+                false,
+            ),
+            ("dpat_core-02", "crates/dpat-core/src/lib.rs", true),
+            (
+                "serde-03",
+                "/home/registry/src/-a1/serde-1.0.0/src/lib.rs",
+                true,
+            ),
+        ];
+        let fingerprint = |unit: &str| {
+            target
+                .join("debug/.fingerprint")
+                .join(unit.replace('_', "-"))
+        };
+        for (unit, source, _) in units {
+            std::fs::write(
+                deps.join(format!("{unit}.d")),
+                format!("{unit}: {source}\n"),
+            )
+            .unwrap();
+            std::fs::create_dir_all(fingerprint(unit)).unwrap();
+        }
+        let workspace = Workspace {
+            root: target.clone(),
+            target: target.clone(),
+            packages: vec![Package {
+                name: "dpat-core".to_owned(),
+                ..Package::default()
+            }],
+        };
+        forget_built(&workspace).unwrap();
+        for (unit, _, stays) in units {
+            assert_eq!(fingerprint(unit).is_dir(), stays, "{unit}");
+        }
+        std::fs::remove_dir_all(&target).unwrap();
     }
 }
