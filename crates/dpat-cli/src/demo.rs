@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use dpat_cases::shop;
 use dpat_cases::shop::chaos;
@@ -26,13 +27,15 @@ enum Name {
 }
 
 /// Parses the name of a pattern.
-fn pattern(name: &str) -> Result<Pattern, String> {
-    let known = Pattern::ALL
-        .into_iter()
-        .find(|pattern| pattern.name() == name);
-    known.ok_or_else(|| {
-        let names = Pattern::ALL.map(Pattern::name).join(", ");
-        format!("must be one of {names}")
+/// Reads the name of a pattern; the help lists them all with what breaks without each.
+fn pattern() -> impl TypedValueParser<Value = Pattern> {
+    let named = Pattern::ALL.map(|pattern| {
+        PossibleValue::new(pattern.name()).help(format!("breaks {}", pattern.invariant()))
+    });
+    PossibleValuesParser::new(named).try_map(|name| {
+        let mut all = Pattern::ALL.into_iter();
+        all.find(|pattern| pattern.name() == name)
+            .ok_or("no such pattern")
     })
 }
 
@@ -100,8 +103,8 @@ pub(crate) struct Demo {
     /// A script of faults (JSON), or `none`; by default a plan is drawn from the seed.
     #[arg(long, value_name = "SCRIPT|none")]
     faults: Option<PathBuf>,
-    /// Leave out a pattern, and show what breaks: breaker, retry, idempotency, outbox, budget.
-    #[arg(long, value_delimiter = ',', value_parser = pattern)]
+    /// Leave out a pattern, and show what breaks; several are parted by commas.
+    #[arg(long, value_delimiter = ',', value_parser = pattern())]
     without: Vec<Pattern>,
     /// What the run is about.
     #[arg(long, value_enum, default_value = "shop")]

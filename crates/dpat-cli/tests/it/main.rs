@@ -40,6 +40,51 @@ fn usage_errors_end_with_64() {
 }
 
 #[test]
+fn every_pattern_that_can_be_left_out_is_in_the_help() {
+    let output = dpat(&["demo", "--help"]);
+    let help = String::from_utf8(output.stdout).unwrap();
+    for pattern in dpat_cases::shop::config::Pattern::ALL {
+        let line = format!("- {}:", pattern.name());
+        let breaks = format!("breaks {}", pattern.invariant());
+        let found = help.lines().find(|one| one.trim().starts_with(&line));
+        assert!(found.is_some_and(|line| line.ends_with(&breaks)), "{help}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reader_that_goes_away_does_not_change_the_verdict() {
+    let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_dpat"))
+        .args(["sim", "--list"])
+        .stdin(Stdio::null())
+        .stdout(std::os::fd::OwnedFd::from(writer))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_that_cannot_be_written_is_said() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let output = Command::new(env!("CARGO_BIN_EXE_dpat"))
+        .args(["sim", "--list"])
+        .stdin(Stdio::null())
+        .stdout(full.unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(70));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.starts_with("standard output cannot be written: "),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn bad_input_ends_with_65_and_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("orders.jsonl");
