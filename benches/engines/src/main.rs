@@ -17,6 +17,8 @@ const INTERNAL: u8 = 70;
 struct Arguments {
     quick: bool,
     names: Vec<&'static str>,
+    engine: Option<String>,
+    bare: bool,
     report: Option<PathBuf>,
     table: Option<PathBuf>,
 }
@@ -25,14 +27,16 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Arguments, Strin
     let mut parsed = Arguments::default();
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
-        let mut path = || {
-            let path = arguments.next().map(PathBuf::from);
-            path.ok_or_else(|| format!("{argument} needs a path"))
+        let mut value = || {
+            let value = arguments.next();
+            value.ok_or_else(|| format!("{argument} needs a value"))
         };
         match argument.as_str() {
             "--quick" => parsed.quick = true,
-            "--report" => parsed.report = Some(path()?),
-            "--table" => parsed.table = Some(path()?),
+            "--bare" => parsed.bare = true,
+            "--engine" => parsed.engine = Some(value()?),
+            "--report" => parsed.report = Some(value()?.into()),
+            "--table" => parsed.table = Some(value()?.into()),
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),
             name => match cases::PATTERNS.iter().find(|pattern| **pattern == name) {
                 Some(pattern) => parsed.names.push(pattern),
@@ -42,6 +46,11 @@ fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Arguments, Strin
                 }
             },
         }
+    }
+    if parsed.table.is_some() && (parsed.bare || parsed.engine.is_some()) {
+        return Err(
+            "a page has every contender: --table goes with neither --engine nor --bare".to_owned(),
+        );
     }
     if parsed.names.is_empty() {
         parsed.names = cases::PATTERNS.to_vec();
@@ -53,8 +62,7 @@ fn main() -> ExitCode {
     let arguments = match parse(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
         Err(reason) => {
-            let usage =
-                "usage: dpat-bench-engines [--quick] [NAME…] [--report FILE] [--table FILE]";
+            let usage = "usage: dpat-bench-engines [--quick] [NAME…] [--engine ENGINE] [--bare] [--report FILE] [--table FILE]";
             let _ = writeln!(io::stderr(), "{reason}\n{usage}");
             return ExitCode::from(USAGE);
         }
@@ -84,14 +92,19 @@ fn measure(arguments: &Arguments) -> io::Result<()> {
         }
         let _ = write!(io::stderr(), "{pattern} ");
         let mut rows = Vec::new();
-        for make in cases::of(pattern) {
+        let is_wanted = |engine: &str| arguments.engine.as_deref().is_none_or(|one| one == engine);
+        let makes = cases::of(pattern).into_iter();
+        for (_, make) in makes.filter(|(engine, _)| is_wanted(engine)) {
             for in_flight in cases::IN_FLIGHT {
                 // A runtime each: what workers of one case leave running ends with it.
                 let runtime = tokio::runtime::Builder::new_multi_thread()
                     .worker_threads(THREADS)
                     .enable_all()
                     .build()?;
-                for case in runtime.block_on(make(&servers, in_flight)) {
+                for mut case in runtime.block_on(make(&servers, in_flight)) {
+                    if arguments.bare {
+                        case.peers.retain(|peer| cases::is_bare(&peer.name));
+                    }
                     rows.extend(runtime.block_on(run::case(&case, plan, &cpu)));
                     let _ = write!(io::stderr(), ".");
                 }
@@ -170,6 +183,8 @@ mod tests {
             reason.contains("queue, pubsub, outbox, idempotency"),
             "{reason}"
         );
-        assert_eq!(parsed("--report"), Err("--report needs a path".to_owned()));
+        let reason = parsed("--bare --table a.md").expect_err("a part of a page");
+        assert!(reason.starts_with("a page has every contender"), "{reason}");
+        assert_eq!(parsed("--report"), Err("--report needs a value".to_owned()));
     }
 }

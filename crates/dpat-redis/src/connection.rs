@@ -203,7 +203,7 @@ impl Link {
     }
 
     /// The deadline has passed, of a call that was begun or not.
-    #[cfg(feature = "queue")]
+    #[cfg(any(feature = "queue", feature = "idempotency"))]
     pub(crate) fn late(&self, begun: bool) -> EngineError {
         match begun {
             true => EngineError::timeout(&self.address),

@@ -72,7 +72,7 @@ impl EngineError {
     }
 
     /// It was not begun in time.
-    #[cfg(feature = "queue")]
+    #[cfg(any(feature = "queue", feature = "idempotency"))]
     pub(crate) fn waited(address: &str) -> Self {
         let what = format!("{address}: the calls before took all of `timeout`: nothing was begun");
         Self::new(Class::Timeout, Effect::NotDone, what)

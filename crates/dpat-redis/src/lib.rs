@@ -12,6 +12,8 @@
 mod config;
 mod connection;
 mod error;
+#[cfg(any(feature = "queue", feature = "idempotency"))]
+mod join;
 mod open;
 mod reply;
 mod script;

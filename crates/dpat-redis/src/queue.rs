@@ -3,7 +3,6 @@
 mod backend;
 mod body;
 mod calls;
-mod join;
 mod scripts;
 mod wakes;
 
@@ -18,11 +17,11 @@ use dpat_queue::{ConfigError, Message, Queue, SendError, Sent, SettleError, Sett
 use crate::config::Config;
 use crate::connection::Link;
 use crate::error::{EngineError, OpenError};
+use crate::join::Joiner;
 use crate::server::ServerInfo;
 use crate::sync::Mutex;
 use backend::TOGETHER;
 use calls::Received;
-use join::Joiner;
 use scripts::Scripts;
 use wakes::Wakes;
 

@@ -8,10 +8,12 @@ use bytes::Bytes;
 use dpat_core::Wall;
 use dpat_idempotency::{Change, Inserted, Key, Row, Store, StoreError, Swap, Version};
 use redis::{Cmd, Value};
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::connection::Link;
 use crate::error::{EngineError, OpenError};
+use crate::join::{Brought, Joiner, Most};
 use crate::open::{Part, opened};
 use crate::reply::Reply;
 use crate::script::Script;
@@ -27,6 +29,12 @@ const KEYS: [&str; 4] = [
 
 /// How many rows one script lists or forgets.
 const STEP_MAX: usize = 1_000;
+
+/// How much of what is asked for at one time goes together.
+const TOGETHER: Most = Most {
+    items: 128,
+    bytes: 8 << 20,
+};
 
 const COMMON: &str = include_str!("../lua/responses/common.lua");
 
@@ -83,6 +91,41 @@ struct Shared {
     remove: Script,
     scan: Script,
     purge: Script,
+    puts: Joiner<Asked, Changed>,
+    removes: Joiner<Asked, Changed>,
+}
+
+/// What is to be done with a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Put,
+    Insert,
+    Remove,
+}
+
+impl What {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Insert => "insert",
+            Self::Remove => "remove",
+        }
+    }
+}
+
+/// A change of a row, as the script takes it.
+struct Asked {
+    what: What,
+    key: Key,
+    expected: Option<Version>,
+    record: Bytes,
+    expires: Option<Wall>,
+}
+
+/// What it came to: a code of the script, and the text beside it.
+struct Changed {
+    code: i64,
+    text: Vec<u8>,
 }
 
 impl ResponseStore {
@@ -113,6 +156,8 @@ impl ResponseStore {
                 remove: freeing("swap", swap),
                 scan: freeing("scan", include_str!("../lua/responses/scan.lua")),
                 purge: freeing("purge", include_str!("../lua/responses/purge.lua")),
+                puts: Joiner::new(TOGETHER),
+                removes: Joiner::new(TOGETHER),
             }),
         })
     }
@@ -128,19 +173,65 @@ impl Shared {
     async fn run(
         &self,
         script: &Script,
-        by: tokio::time::Instant,
+        by: Instant,
         arguments: impl Fn(&mut Cmd) + Send + Sync,
     ) -> Result<Reply, EngineError> {
         let answer = script.run(&self.link, by, &self.keys, arguments).await?;
         Reply::new(script.name, answer)
     }
 
-    fn full(&self, code: i64) -> StoreError {
-        let (field, limit) = match code {
-            2 => ("rows", self.limits.rows),
-            _ => ("bytes", self.limits.bytes),
+    /// Makes a change, with others that are asked for at the same time.
+    async fn change(self: &Arc<Self>, asked: Asked) -> Result<Changed, EngineError> {
+        let joiner = match asked.what {
+            What::Remove => &self.removes,
+            What::Put | What::Insert => &self.puts,
         };
-        EngineError::full(field, limit).into()
+        let shared = Arc::clone(self);
+        let run = |batch: Vec<Asked>, by| async move { shared.change_all(&batch, by).await };
+        let late = |begun| self.link.late(begun);
+        let brought = Brought {
+            bytes: asked.key.as_bytes().len() + asked.record.len(),
+            items: vec![asked],
+            by: self.link.deadline(),
+        };
+        let mut changed = joiner.join(brought, run, late).await?;
+        let changed = changed
+            .pop()
+            .ok_or_else(|| EngineError::unreadable("swap"))?;
+        match changed.code {
+            2 => Err(EngineError::full("rows", self.limits.rows)),
+            3 => Err(EngineError::full("bytes", self.limits.bytes)),
+            4 => Err(no_version()),
+            _ => Ok(changed),
+        }
+    }
+
+    async fn change_all(&self, batch: &[Asked], by: Instant) -> Result<Vec<Changed>, EngineError> {
+        let removes = batch.iter().all(|asked| asked.what == What::Remove);
+        let script = if removes { &self.remove } else { &self.put };
+        let arguments = |command: &mut Cmd| {
+            command.arg(self.limits.rows).arg(self.limits.bytes);
+            for asked in batch {
+                command.arg(asked.what.word()).arg(asked.key.as_bytes());
+                match asked.expected {
+                    Some(version) => command.arg(version.0),
+                    None => command.arg(""),
+                };
+                command.arg(&asked.record[..]);
+                match asked.expires {
+                    Some(at) => command.arg(digits(at.as_nanos())),
+                    None => command.arg("-"),
+                };
+            }
+        };
+        let mut reply = self.run(script, by, arguments).await?;
+        let changed = batch.iter().map(|_| {
+            Ok(Changed {
+                code: reply.int()?,
+                text: reply.bytes()?,
+            })
+        });
+        changed.collect()
     }
 }
 
@@ -167,12 +258,7 @@ fn no_version() -> EngineError {
     EngineError::corrupt(format_args!("a row has no version"))
 }
 
-/// When a row may be forgotten, as the scripts want it.
-fn end(expires: Option<Wall>) -> String {
-    expires.map_or_else(|| "-".to_owned(), |at| digits(at.as_nanos()))
-}
-
-/// So that the order of texts is that of numbers.
+/// When a row may be forgotten, as the scripts want it: so that the order of texts is that of numbers.
 fn digits(nanos: u64) -> String {
     format!("{nanos:020}")
 }
@@ -196,24 +282,21 @@ impl Store for ResponseStore {
         expected: Option<Version>,
         change: Change,
     ) -> Result<Swap, StoreError> {
-        let ResponseLimits { rows, bytes } = self.shared.limits;
-        let expected = expected.map_or_else(String::new, |version| version.0.to_string());
-        let (script, record, expires) = match change {
-            Change::Put { bytes, expires } => (&self.shared.put, bytes, end(expires)),
-            Change::Remove => (&self.shared.remove, Bytes::new(), "-".to_owned()),
+        let (what, record, expires) = match change {
+            Change::Put { bytes, expires } => (What::Put, bytes, expires),
+            Change::Remove => (What::Remove, Bytes::new(), None),
         };
-        let puts = std::ptr::eq(script, &self.shared.put);
-        let arguments = |command: &mut Cmd| {
-            command.arg(key.as_bytes()).arg(&expected);
-            command.arg(if puts { "put" } else { "remove" });
-            command.arg(&record[..]).arg(&expires).arg(rows).arg(bytes);
+        let asked = Asked {
+            what,
+            key: key.clone(),
+            expected,
+            record,
+            expires,
         };
-        let by = self.shared.link.deadline();
-        let code = self.shared.run(script, by, arguments).await?.int()?;
-        match code {
+        match self.shared.change(asked).await?.code {
             0 => Ok(Swap::Done),
             1 => Ok(Swap::Conflict),
-            code => Err(self.shared.full(code)),
+            _ => Err(EngineError::unreadable("swap").into()),
         }
     }
 
@@ -223,18 +306,18 @@ impl Store for ResponseStore {
         record: Bytes,
         expires: Option<Wall>,
     ) -> Result<Inserted, StoreError> {
-        let ResponseLimits { rows, bytes } = self.shared.limits;
-        let expires = end(expires);
-        let arguments = |command: &mut Cmd| {
-            command.arg(key.as_bytes()).arg("").arg("insert");
-            command.arg(&record[..]).arg(&expires).arg(rows).arg(bytes);
+        let asked = Asked {
+            what: What::Insert,
+            key: key.clone(),
+            expected: None,
+            record,
+            expires,
         };
-        let by = self.shared.link.deadline();
-        let mut reply = self.shared.run(&self.shared.put, by, arguments).await?;
-        match reply.int()? {
-            0 => Ok(Inserted::New(Some(version(&reply.bytes()?)?))),
-            1 => Ok(Inserted::Found(Some(row(reply.bytes()?)?))),
-            code => Err(self.shared.full(code)),
+        let Changed { code, text } = self.shared.change(asked).await?;
+        match code {
+            0 => Ok(Inserted::New(Some(version(&text)?))),
+            1 => Ok(Inserted::Found(Some(row(text)?))),
+            _ => Err(EngineError::unreadable("swap").into()),
         }
     }
 

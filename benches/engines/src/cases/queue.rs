@@ -1,15 +1,10 @@
 //! The queue: each engine against its bare client, PostgreSQL against other queues on it, the embedded ones beside them.
 
-use std::sync::Arc;
-
 use dpat_core::TokioTime;
-use redis::AsyncCommands as _;
-use redis::aio::MultiplexedConnection;
-use redis::streams::{StreamReadOptions, StreamReadReply};
 
 use super::embedded::{self, Kept};
-use super::{nats, payload, peers, postgres};
-use crate::harness::{Case, Contender, nothing};
+use super::{nats, peers, postgres, redis};
+use crate::harness::{Case, Contender};
 use crate::servers::{Servers, named};
 
 pub(super) const NOTES: &str = "\
@@ -53,67 +48,6 @@ fn case(
     }
 }
 
-/// A stream with its only group.
-#[derive(Clone)]
-struct Bare {
-    connection: MultiplexedConnection,
-    key: String,
-}
-
-impl Bare {
-    async fn new(url: &str, key: &str) -> Self {
-        let client = redis::Client::open(url).expect("a URL");
-        let connection = client.get_multiplexed_async_connection().await;
-        let bare = Self {
-            connection: connection.expect("connected"),
-            key: key.to_owned(),
-        };
-        bare.reset().await;
-        bare
-    }
-
-    async fn reset(&self) {
-        let mut connection = self.connection.clone();
-        let _: () = connection.del(&self.key).await.expect("removed");
-        let made: Result<(), _> = connection
-            .xgroup_create_mkstream(&self.key, "all", "0")
-            .await;
-        made.expect("a group");
-    }
-
-    async fn send(&self) {
-        let mut connection = self.connection.clone();
-        let payload = payload();
-        let sent: Result<String, _> = connection
-            .xadd(&self.key, "*", &[("payload", &payload[..])])
-            .await;
-        sent.expect("sent");
-    }
-
-    async fn receive(&self) -> String {
-        let mut connection = self.connection.clone();
-        let options = StreamReadOptions::default().group("all", "one").count(1);
-        loop {
-            let read: Option<StreamReadReply> = connection
-                .xread_options(&[&self.key], &[">"], &options)
-                .await
-                .expect("read");
-            let first = read.and_then(|read| read.keys.into_iter().next());
-            if let Some(entry) = first.and_then(|stream| stream.ids.into_iter().next()) {
-                return entry.id;
-            }
-        }
-    }
-
-    async fn settle(&self, id: &str) {
-        let mut connection = self.connection.clone();
-        let mut both = redis::pipe();
-        both.atomic().xack(&self.key, "all", &[id]).ignore();
-        both.xdel(&self.key, &[id]).ignore();
-        let _: () = both.query_async(&mut connection).await.expect("settled");
-    }
-}
-
 async fn ours_on_redis(url: &str, name: String) -> Kept {
     use dpat_redis::{Config, QueueSettings, QueueStore};
     let config = Config::new(url, name).expect("a name");
@@ -125,45 +59,17 @@ async fn ours_on_redis(url: &str, name: String) -> Kept {
     Kept::of(store.expect("a queue").queue())
 }
 
-pub(super) async fn redis(servers: &Servers, in_flight: usize) -> Vec<Case> {
+pub(super) async fn on_redis(servers: &Servers, in_flight: usize) -> Vec<Case> {
     let (url, engine) = (servers.redis.url(), named(&servers.redis));
     let kept = ours_on_redis(&url, format!("send-{in_flight}")).await;
     let ours = embedded::sender("dpat-redis", kept, in_flight);
-    let bare = Bare::new(&url, "bare:send").await;
-    let purged = bare.clone();
-    let peer = Contender::tasks(
-        "redis",
-        in_flight,
-        move || {
-            let bare = bare.clone();
-            async move { bare.send().await }
-        },
-        move || {
-            let bare = purged.clone();
-            async move { bare.reset().await }
-        },
-    );
-    let mut against = vec![peer];
+    let mut against = redis::senders(&url, in_flight).await;
     against.extend(embedded::senders(in_flight));
     let send = case("send", engine.clone(), in_flight, ours, against);
 
     let kept = ours_on_redis(&url, format!("cycle-{in_flight}")).await;
     let ours = embedded::cycler("dpat-redis", kept, in_flight);
-    let bare = Arc::new(Bare::new(&url, "bare:cycle").await);
-    let peer = Contender::tasks(
-        "redis",
-        in_flight,
-        move || {
-            let bare = Arc::clone(&bare);
-            async move {
-                bare.send().await;
-                let id = bare.receive().await;
-                bare.settle(&id).await;
-            }
-        },
-        nothing,
-    );
-    let mut against = vec![peer];
+    let mut against = redis::cyclers(&url, in_flight).await;
     against.extend(embedded::cyclers(in_flight));
     let cycle = case("send, receive, settle", engine, in_flight, ours, against);
     vec![send, cycle]
@@ -182,7 +88,7 @@ async fn ours_on_nats(url: &str, name: &str) -> Kept {
     Kept::in_stream(queue, stream)
 }
 
-pub(super) async fn nats(servers: &Servers, in_flight: usize) -> Vec<Case> {
+pub(super) async fn on_nats(servers: &Servers, in_flight: usize) -> Vec<Case> {
     let (url, engine) = (servers.nats.url(), named(&servers.nats));
     let kept = ours_on_nats(&url, &format!("send-{in_flight}")).await;
     let ours = embedded::sender("dpat-nats", kept, in_flight);

@@ -29,7 +29,8 @@ const WORK: &str = "\
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-fn name() -> String {
+/// A key that nobody has used.
+pub(super) fn name() -> String {
     format!("key-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
@@ -78,37 +79,12 @@ pub(super) async fn redis(servers: &Servers, in_flight: usize) -> Vec<Case> {
         AnyStore::new(store.expect("a store")),
     );
 
-    let client = redis::Client::open(&*url).expect("a URL");
-    let connection = client.get_multiplexed_async_connection().await;
-    let connection = connection.expect("connected");
-    let peer = Contender::tasks(
-        "redis",
+    vec![case(
+        engine,
         in_flight,
-        move || {
-            let mut connection = connection.clone();
-            async move {
-                let name = name();
-                let mut look = redis::cmd("GET");
-                look.arg(&name);
-                let there: Option<Vec<u8>> =
-                    look.query_async(&mut connection).await.expect("looked");
-                assert!(there.is_none(), "a key that nobody has used");
-                let mut begin = redis::cmd("SET");
-                begin.arg(&name).arg("claim").arg("NX");
-                begin.arg("PX").arg(60_000);
-                let begun: Option<String> =
-                    begin.query_async(&mut connection).await.expect("begun");
-                assert!(begun.is_some(), "a key that nobody has used");
-                let mut finish = redis::cmd("SET");
-                finish.arg(&name).arg(&payload()[..]).arg("XX");
-                finish.arg("PX").arg(86_400_000);
-                let done: Option<String> = finish.query_async(&mut connection).await.expect("done");
-                assert!(done.is_some(), "our key");
-            }
-        },
-        nothing,
-    );
-    vec![case(engine, in_flight, ours, vec![peer])]
+        ours,
+        super::redis::stores(&url, in_flight).await,
+    )]
 }
 
 /// Puts a value in place of the one of this revision, and returns its own.

@@ -78,8 +78,7 @@ local function draw()
   return counters.last
 end
 
-local function find(id)
-  local packed = call('HGET', FACTS, id)
+local function unpacked(packed)
   if not packed then
     return nil
   end
@@ -90,28 +89,56 @@ local function find(id)
   }
 end
 
+local function find(id)
+  return unpacked(call('HGET', FACTS, id))
+end
+
+local function lacks(id, what)
+  return error({ err = 'CORRUPT message ' .. id .. ' is listed, and its ' .. what })
+end
+
 -- Of a message that is there.
 local function facts(id)
-  return find(id) or error({ err = 'CORRUPT message ' .. id .. ' is listed, and its facts are gone' })
+  return find(id) or lacks(id, 'facts are gone')
 end
 
 local function body(id)
-  return call('HGET', BODIES, id) or error({ err = 'CORRUPT message ' .. id .. ' is listed, and its body is gone' })
+  return call('HGET', BODIES, id) or lacks(id, 'body is gone')
+end
+
+local function packed(f)
+  return cmsgpack.pack({
+    f.place, f.priority, f.bytes, f.sent, f.due, f.expires, f.key, f.count, f.base, f.reason, f.rejected,
+  })
 end
 
 local function keep(id, f)
-  call('HSET', FACTS, id, cmsgpack.pack({
-    f.place, f.priority, f.bytes, f.sent, f.due, f.expires, f.key, f.count, f.base, f.reason, f.rejected,
-  }))
+  call('HSET', FACTS, id, packed(f))
+end
+
+-- One command for many: a script costs by its commands.
+local function many(command, key, arguments)
+  if #arguments > 0 then
+    return call(command, key, unpack(arguments))
+  end
+  return 0
 end
 
 local wakes = false
+-- Where a script makes many ready: scores and ids, which it adds at its end.
+local readied
 
 local function make_ready(id, f)
   if not wakes and call('ZCARD', READY) == 0 then
     wakes = true
   end
-  call('ZADD', READY, (9 - f.priority) * PLACES + f.place, id)
+  local score = (9 - f.priority) * PLACES + f.place
+  if readied then
+    readied[#readied + 1] = score
+    readied[#readied + 1] = id
+  else
+    call('ZADD', READY, score, id)
+  end
 end
 
 -- Puts a message that nothing of its key is before where its time says.
@@ -204,17 +231,13 @@ local function held(f)
   return nil, f.count
 end
 
--- Facts of a message that a receipt has a say in; and the count.
-local function of_receipt(id, consumer, count)
-  local f = find(id)
+-- Whether a receipt has a say in a message with these facts.
+local function has_say(f, consumer, count)
   if not f or f.rejected then
-    return nil
+    return false
   end
   local by, times = held(f)
-  if by ~= consumer or times ~= count then
-    return nil
-  end
-  return f
+  return by == consumer and times == count
 end
 
 local function first_time(timer)
@@ -236,6 +259,10 @@ local function tick()
       drop(id, f)
       expired = expired + 1
     else
+      -- What is ready has its count in its facts.
+      local _, count = held(f)
+      f.count = count
+      keep(id, f)
       if f.expires then
         schedule(ENDS, f.expires, id)
       end

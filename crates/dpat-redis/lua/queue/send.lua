@@ -11,13 +11,26 @@ local function answer(code, number)
   answers[#answers + 1] = number
 end
 
+-- Of what is sent, written at the end by one command each.
+local new_facts, new_bodies = {}, {}
+readied = {}
+
+local function write()
+  many('HSET', FACTS, new_facts)
+  many('HSET', BODIES, new_bodies)
+  many('ZADD', READY, readied)
+  new_facts, new_bodies, readied = {}, {}, {}
+end
+
 local ticked = false
 local function is_full(size)
   if messages >= messages_max or counters.bytes + size > bytes_max then
     if not ticked then
       -- What has ended makes room.
       ticked = true
+      write()
       tick()
+      write()
       messages = call('XLEN', LOG)
     end
     if messages >= messages_max then
@@ -68,9 +81,10 @@ for at = 7, #ARGV, 7 do
         place = place, priority = tonumber(ARGV[at]), bytes = size, sent = now, due = due,
         expires = ttl > 0 and due + ttl, key = ARGV[at + 4], count = 0, base = 0, reason = '', rejected = false,
       }
-      call('XADD', LOG, entry(place), 'm', id)
-      keep(id, f)
-      call('HSET', BODIES, id, ARGV[at + 6])
+      call('XADD', LOG, id .. '-0', 'm', id)
+      local n = #new_facts
+      new_facts[n + 1], new_facts[n + 2] = id, packed(f)
+      new_bodies[n + 1], new_bodies[n + 2] = id, ARGV[at + 6]
       if f.expires then
         schedule(ENDS, f.expires, id)
       end
@@ -85,5 +99,6 @@ for at = 7, #ARGV, 7 do
     end
   end
 end
+write()
 finish()
 return answers

@@ -33,16 +33,55 @@ local function reject(id, f, count, reason)
   return 0
 end
 
+-- Messages without a key that are done: they go at the end, by one command for all.
+local gone, gone_entries, gone_ends, is_gone = {}, {}, {}, {}
+
+local function done(id, f)
+  if f.key ~= '' then
+    return drop(id, f)
+  end
+  is_gone[id] = true
+  gone[#gone + 1] = id
+  gone_entries[#gone_entries + 1] = entry(f.place)
+  if f.expires then
+    gone_ends[#gone_ends + 1] = id
+  end
+  add('bytes', -f.bytes)
+end
+
+local function remove_gone()
+  if #gone == 0 then
+    return
+  end
+  many('XDEL', LOG, gone_entries)
+  table.insert(gone_entries, 1, GROUP)
+  many('XACK', LOG, gone_entries)
+  -- What is not leased any more is ready again.
+  if many('ZREM', LEASES, gone) < #gone then
+    many('ZREM', READY, gone)
+  end
+  many('ZREM', ENDS, gone_ends)
+  many('HDEL', FACTS, gone)
+  many('HDEL', BODIES, gone)
+end
+
 local lapsed, expired = tick()
 local answers = { lapsed, expired }
+local ids = {}
 for at = 5, #ARGV, 6 do
-  local id, count, outcome = ARGV[at], tonumber(ARGV[at + 2]), ARGV[at + 3]
-  local f = of_receipt(id, ARGV[at + 1], count)
+  ids[#ids + 1] = ARGV[at]
+end
+-- A second settlement of one delivery finds it acknowledged, whatever these say.
+local known = many('HMGET', FACTS, ids)
+for number, id in ipairs(ids) do
+  local at = 6 * number - 1
+  local count, outcome = tonumber(ARGV[at + 2]), ARGV[at + 3]
+  local f = not is_gone[id] and unpacked(known[number])
   local code = 0
-  if not f then
+  if not has_say(f, ARGV[at + 1], count) then
     code = 1
   elseif outcome == 'done' then
-    drop(id, f)
+    done(id, f)
   elseif outcome == 'retry' then
     retry(id, f, count, tonumber(ARGV[at + 4]), ARGV[at + 5])
   else
@@ -50,5 +89,6 @@ for at = 5, #ARGV, 6 do
   end
   answers[#answers + 1] = code
 end
+remove_gone()
 finish()
 return answers

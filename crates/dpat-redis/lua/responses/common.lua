@@ -19,22 +19,19 @@ local function ensure()
   end
 end
 
--- Version, end and record of a row.
-local function parts(key, row)
-  local version, expires, at = string.match(row, '^(%d+) ([-%d]+) ()')
-  if not version then
-    error({ err = 'CORRUPT row of a key of ' .. #key .. ' bytes: it has no version' })
-  end
-  return version, expires, at
+-- Version and end of a row; none: it cannot be read.
+local function parts(row)
+  return string.match(row, '^(%d+) ([-%d]+) ')
 end
 
--- Takes a row out of everything; how many bytes it was.
-local function remove(key, row)
-  local _, expires = parts(key, row)
-  call('HDEL', ROWS, key)
-  call('ZREM', INDEX, key)
-  if expires ~= '-' then
-    call('ZREM', EXPIRES, expires .. key)
+local function version_of(row)
+  local version = parts(row)
+  return version
+end
+
+-- One command for many: a script costs by its commands.
+local function many(command, key, arguments)
+  if #arguments > 0 then
+    call(command, key, unpack(arguments))
   end
-  return #key + #row
 end

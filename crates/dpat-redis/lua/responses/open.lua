@@ -1,7 +1,7 @@
 -- Looks whether everything may be done and nothing else is there, and makes the store if it is missing. Returns as that of a queue.
 local needs = {
   { 'EXISTS', META }, { 'TYPE', META }, { 'HGET', META, 'a' }, { 'HSET', META, 'a', 'b' }, { 'HINCRBY', META, 'a', 1 },
-  { 'HDEL', ROWS, 'a' }, { 'HLEN', ROWS }, { 'ZADD', INDEX, 0, 'a' }, { 'ZREM', INDEX, 'a' },
+  { 'HDEL', ROWS, 'a' }, { 'HMGET', ROWS, 'a' }, { 'HLEN', ROWS }, { 'ZADD', INDEX, 0, 'a' }, { 'ZREM', INDEX, 'a' },
   { 'ZRANGEBYLEX', INDEX, '-', '+' }, { 'TIME' },
 }
 for _, command in ipairs(needs) do

@@ -8,7 +8,14 @@ for _, one in ipairs(over) do
   if not row then
     error({ err = 'CORRUPT row of a key of ' .. #key .. ' bytes: it is listed and gone' })
   end
-  bytes = bytes + remove(key, row)
+  local _, expires = parts(row)
+  if not expires then
+    error({ err = 'CORRUPT row of a key of ' .. #key .. ' bytes: it has no version' })
+  end
+  call('HDEL', ROWS, key)
+  call('ZREM', INDEX, key)
+  call('ZREM', EXPIRES, one)
+  bytes = bytes + #key + #row
 end
 -- Not -bytes: that of 0 is -0, which is no integer.
 call('HINCRBY', META, 'bytes', 0 - bytes)

@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use super::QueueStore;
 use super::body::size;
 use super::calls::Received;
-use super::join::{Brought, Most};
 use crate::error::EngineError;
+use crate::join::{Brought, Most};
 
 /// How many messages a receive returns at most.
 const BATCH_MAX: usize = 1_000;

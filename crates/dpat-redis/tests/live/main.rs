@@ -16,6 +16,7 @@ mod pubsubs;
 mod queues;
 mod responses;
 mod shared;
+mod together;
 
 use dpat_testkit::live::Live;
 use dpat_testkit::servers::Engine;
@@ -29,6 +30,7 @@ fn main() {
     trials.extend(responses::trials(&live));
     trials.extend(pubsubs::trials(&live));
     trials.extend(faults::trials(&live));
+    trials.extend(together::trials(&live));
     trials.extend(histories::trials(&live));
     trials.extend(kills::trials(&live));
     live.run(trials)

@@ -237,7 +237,7 @@ fn what_a_store_needs_is_named(server: Server) -> Result<(), Failed> {
 }
 
 /// What the guide lists.
-const GRANTS: [&str; 15] = [
+const GRANTS: [&str; 16] = [
     "+info",
     "+config|get",
     "+eval",
@@ -246,6 +246,7 @@ const GRANTS: [&str; 15] = [
     "+type",
     "+time",
     "+hget",
+    "+hmget",
     "+hset",
     "+hdel",
     "+hincrby",

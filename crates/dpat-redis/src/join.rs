@@ -20,14 +20,14 @@ const TURNS: usize = 2;
 
 /// The limits of one script.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Most {
-    pub(super) items: usize,
+pub(crate) struct Most {
+    pub(crate) items: usize,
     /// Beyond the first call.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// Joins calls of one kind: each brings items, and gets as many answers.
-pub(super) struct Joiner<T, R> {
+pub(crate) struct Joiner<T, R> {
     most: Most,
     turns: Arc<Semaphore>,
     /// The group that was made last.
@@ -58,11 +58,11 @@ struct Call<T> {
 }
 
 /// What a call brings.
-pub(super) struct Brought<T> {
-    pub(super) items: Vec<T>,
-    pub(super) bytes: usize,
+pub(crate) struct Brought<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) bytes: usize,
     /// When it must have ended.
-    pub(super) by: Instant,
+    pub(crate) by: Instant,
 }
 
 impl<T, R> Group<T, R> {
@@ -136,7 +136,7 @@ impl<T, R> Drop for Member<T, R> {
 }
 
 impl<T: Send + 'static, R: Send + 'static> Joiner<T, R> {
-    pub(super) fn new(most: Most) -> Self {
+    pub(crate) fn new(most: Most) -> Self {
         Self {
             most,
             turns: Arc::new(Semaphore::new(TURNS)),
@@ -145,7 +145,7 @@ impl<T: Send + 'static, R: Send + 'static> Joiner<T, R> {
     }
 
     /// Makes a call, with others if there are any. `run` does it for all of a group, by the earliest of their deadlines.
-    pub(super) async fn join<F>(
+    pub(crate) async fn join<F>(
         &self,
         brought: Brought<T>,
         run: impl FnOnce(Vec<T>, Instant) -> F + Send + 'static,
