@@ -7,9 +7,11 @@ use crate::stats::EQUAL_UP_TO;
 pub fn page(previous: &str, patterns: &[&str], sections: &[(&str, String)]) -> String {
     let mut text = format!(
         "# Benchmarks of engines\n\n\
-         Written by `cargo xtask bench engines`; edits by hand are lost. Each engine beside the bare client that does the \
-         same work, and beside other queues on the same PostgreSQL; the embedded queues beside them, so that it can be seen \
-         what the move costs. Servers and clients share one machine, by the loopback interface, with durable settings \
+         Written by `cargo xtask bench engines`; edits by hand are lost. Each engine beside its bare client, and \
+         beside other queues on the same PostgreSQL; the embedded queues beside them, so that it can be seen what the move \
+         costs. Of the bare clients, *same work* gives the same guarantees by the same statements or scripts, one call each, \
+         written by hand: **the target of at most 1.1 is measured against these rows**. *plain* and *look first* give fewer \
+         guarantees, and say what the guarantees cost. Servers and clients share one machine, by the loopback interface, with durable settings \
          (`fsync=on`, `synchronous_commit=on`; `appendfsync always`; JetStream as its version allows: before 2.11 it does \
          not sync each message). Every contender of a line ran in the same process and run, in turns, on one runtime; \
          versions are those of `benches/engines/Cargo.lock`. Times are wall time per operation; the 99th percentile is \

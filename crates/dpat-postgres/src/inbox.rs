@@ -22,7 +22,7 @@ use crate::tx::{Transaction, Value};
 pub const MARKERS_MAX: u64 = 10_000_000;
 
 /// Up to a hundred thousand rows are counted; of more the statistics of the server tell.
-const COUNT: &str = "\
+pub(crate) const COUNT: &str = "\
 SELECT CASE
   WHEN counted < 100000 THEN counted
   ELSE greatest(

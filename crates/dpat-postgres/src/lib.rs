@@ -50,7 +50,7 @@ pub use inbox::{Accepting, Arrived, Inbox, MARKERS_MAX};
 #[cfg(feature = "outbox")]
 pub use outbox::{LAG_ROWS_MAX, Outbox};
 #[cfg(feature = "queue")]
-pub use queue::{QueueSettings, QueueStore};
+pub use queue::{QueueClock, QueueSettings, QueueStore};
 #[cfg(feature = "idempotency")]
 pub use responses::{ResponseLimits, ResponseStore};
 pub use schema::migrate;

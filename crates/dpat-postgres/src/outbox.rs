@@ -2,7 +2,7 @@
 
 mod claims;
 mod row;
-mod statements;
+pub(crate) mod statements;
 mod store;
 
 use std::fmt;

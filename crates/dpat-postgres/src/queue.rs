@@ -1,22 +1,27 @@
 //! A queue in a PostgreSQL database.
 
 mod backend;
+mod clock;
+mod join;
 mod manage;
 mod message;
 mod receive;
 mod rows;
 mod send;
 mod settle;
-mod statements;
+pub(crate) mod statements;
+mod together;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use dpat_core::{AnyTime, Sleep};
+use dpat_core::{AnyTime, Sleep, Wall};
 use dpat_outbox::Signal;
-use dpat_queue::{ConfigError, Message, Queue, SendError, Sent, Stats, Survives};
+use dpat_queue::{ConfigError, Message, Queue, SendError, Sent, Settlement, Stats, Survives};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::connection::Pool;
@@ -27,7 +32,24 @@ use crate::schema;
 use crate::sql::Part;
 use crate::sync::Mutex;
 use crate::tx::{Run, Transaction};
+use clock::ServerClock;
+use join::Joiner;
 use statements::Statements;
+use together::{Receives, Sents, Settled};
+
+/// Whose clock decides when leases end, delays pass and messages expire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueueClock {
+    /// The server's: all processes agree, whatever their own clocks show.
+    ///
+    /// A handle reads it at opening, with each look of a receive, and with each count of its sends. Between two of these its
+    /// monotonic clock runs on, so that two handles differ by less than the fastest round trip.
+    #[default]
+    Server,
+    /// That of the process that calls: for tests with a clock of their own. Processes whose clocks differ end each other's
+    /// leases too early or too late.
+    Caller,
+}
 
 /// The limits and times of a [`QueueStore`], with bounds that opening checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +72,13 @@ pub struct QueueSettings {
     pub dead_bytes_max: u64,
     /// How often a receive that waits looks by the clock, beside what it is notified of: 1 ms to 1 min.
     pub poll: Duration,
+    /// Whose clock decides.
+    pub clock: QueueClock,
 }
 
 impl QueueSettings {
     /// Leases of 30 s, a window of 5 min with 100 000 keys, 100 000 messages in 256 MiB, payloads of 1 MiB, 10 000 dead
-    /// letters in 64 MiB, a look every 100 ms.
+    /// letters in 64 MiB, a look every 100 ms, by the server's clock.
     pub const DEFAULT: Self = Self {
         visibility: Duration::from_secs(30),
         dedup_window: Duration::from_secs(5 * 60),
@@ -65,6 +89,7 @@ impl QueueSettings {
         dead_max: 10_000,
         dead_bytes_max: 64 << 20,
         poll: Duration::from_millis(100),
+        clock: QueueClock::Server,
     };
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -107,7 +132,7 @@ impl Default for QueueSettings {
 
 /// A queue in a PostgreSQL database: sends in your transactions, and the backend of a [`dpat_queue::Queue`]. Clones share it.
 ///
-/// Any number of processes may use one queue; leases are by their wall clocks. What an acknowledged message survives is
+/// Any number of processes may use one queue; leases are by the server's clock. What an acknowledged message survives is
 /// what the server said of its settings at opening: with `synchronous_commit = off` nothing, with `fsync = off` or
 /// `full_page_writes = off` a killed process.
 ///
@@ -148,6 +173,11 @@ struct Shared {
     survives: Survives,
     closed: AtomicBool,
     signal: Arc<Signal>,
+    /// What is known of the server's clock.
+    clock: Mutex<ServerClock>,
+    sends: Arc<Joiner<Vec<Message>, Sents>>,
+    receives: Arc<Joiner<usize, Receives>>,
+    settlements: Arc<Joiner<Vec<Settlement>, Settled>>,
     gauge: Mutex<Gauge>,
     dedups: Mutex<Gauge>,
     /// What has gone through this handle.
@@ -171,7 +201,10 @@ impl QueueStore {
         let statements = Statements::of(config);
         let mut session = pool.session().await?;
         let mut drawn = session.rows(&statements.draw, &[]).await?;
-        let survives = survives(&mut session, &statements.durable).await?;
+        let asked = Instant::now();
+        let mut clock = ServerClock::new(asked);
+        let (shows, survives) = survives(&mut session, &statements.durable).await?;
+        clock.read(shows, asked, Instant::now());
         session.done();
         let row = drawn.first_mut().ok_or_else(|| EngineError::column(0))?;
         let holder = row.int(0)?;
@@ -190,6 +223,10 @@ impl QueueStore {
                 survives,
                 closed: AtomicBool::new(false),
                 signal,
+                clock: Mutex::new(clock),
+                sends: Joiner::new(together::SENDS, Handle::current()),
+                receives: Joiner::new(together::RECEIVES, Handle::current()),
+                settlements: Joiner::new(together::SETTLEMENTS, Handle::current()),
                 gauge: Mutex::new(Gauge::default()),
                 dedups: Mutex::new(Gauge::default()),
                 stats: Mutex::new(Stats::default()),
@@ -243,14 +280,16 @@ impl QueueStore {
     }
 }
 
-async fn survives(on: &mut impl Run, text: &str) -> Result<Survives, EngineError> {
+/// What the server's clock shows, and what survives.
+async fn survives(on: &mut impl Run, text: &str) -> Result<(Wall, Survives), EngineError> {
     let mut rows = on.rows(text, &[]).await?;
     let row = rows.first_mut().ok_or_else(|| EngineError::column(0))?;
-    Ok(match (row.int(0)? != 0, row.int(1)? != 0) {
+    let survives = match (row.int(1)? != 0, row.int(2)? != 0) {
         (false, _) => Survives::Nothing,
         (true, false) => Survives::ProcessKill,
         (true, true) => Survives::PowerLoss,
-    })
+    };
+    Ok((rows::wall(row.int(0)?), survives))
 }
 
 impl Shared {

@@ -121,7 +121,7 @@ struct Shared {
     gauge: Mutex<Gauge>,
 }
 
-struct Statements {
+pub(crate) struct Statements {
     records: String,
     load: String,
     insert: String,
@@ -134,7 +134,7 @@ struct Statements {
 }
 
 impl Statements {
-    fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         Self {
             records: config.table("records"),
             load: config.sql(LOAD),
@@ -146,6 +146,20 @@ impl Statements {
             purge: config.sql(PURGE),
             count: config.sql(COUNT),
         }
+    }
+
+    /// Every statement by its name: what the tests of plans look at.
+    pub(crate) fn all(self) -> Vec<(&'static str, String)> {
+        vec![
+            ("load", self.load),
+            ("insert", self.insert),
+            ("insert_or_load", self.insert_or_load),
+            ("update", self.update),
+            ("remove", self.remove),
+            ("scan", self.scan),
+            ("purge", self.purge),
+            ("count", self.count),
+        ]
     }
 }
 

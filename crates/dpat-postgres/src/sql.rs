@@ -105,6 +105,34 @@ pub(crate) fn limit(max: usize) -> i64 {
     i64::try_from(max).unwrap_or(i64::MAX)
 }
 
+/// Every statement that the stores run on the tables of a part, by its name: for the test of their plans.
+#[doc(hidden)]
+#[must_use]
+pub fn statements(config: &Config, part: Part) -> Vec<(&'static str, String)> {
+    match part {
+        #[cfg(feature = "outbox")]
+        Part::Outbox => crate::outbox::statements::Statements::of(config).all(),
+        #[cfg(feature = "idempotency")]
+        Part::Inbox => {
+            let texts = [
+                ("lock_marker", LOCK_MARKER),
+                ("marker", MARKER),
+                ("set_marker", SET_MARKER),
+                ("sweep", SWEEP),
+                ("count", crate::inbox::COUNT),
+            ];
+            let texts = texts.into_iter();
+            texts.map(|(name, text)| (name, config.sql(text))).collect()
+        }
+        #[cfg(feature = "idempotency")]
+        Part::Responses => crate::responses::Statements::of(config).all(),
+        #[cfg(feature = "queue")]
+        Part::Queue => crate::queue::statements::Statements::of(config).all(),
+        #[allow(unreachable_patterns, reason = "without the feature of a part")]
+        _ => Vec::new(),
+    }
+}
+
 /// Reads the version of a part. `$1` its name. No row: it is not there.
 pub const VERSION: &str = "SELECT version FROM {schema}.{prefix}_schema WHERE part = $1";
 

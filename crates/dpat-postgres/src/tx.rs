@@ -93,6 +93,12 @@ impl Row {
         }
     }
 
+    /// Whether a column has nothing.
+    #[cfg(feature = "queue")]
+    pub(crate) fn is_null(&self, at: usize) -> bool {
+        matches!(self.0.get(at), None | Some(Cell::Null))
+    }
+
     pub(crate) fn maybe_int(&mut self, at: usize) -> Result<Option<i64>, EngineError> {
         match self.take(at) {
             Cell::Null => Ok(None),

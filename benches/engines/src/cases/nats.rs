@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
-use async_nats::jetstream::stream::{Config, RetentionPolicy};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
 use async_nats::jetstream::{self, Context};
+use dpat_core::{Clock as _, SystemClock};
 use futures_util::StreamExt as _;
 
-use super::payload;
+use super::{SAME, payload};
 use crate::harness::{Contender, nothing};
 
-const NAME: &str = "async-nats";
+/// A work queue that has no more than each message.
+const PLAIN: &str = "async-nats@plain stream";
 
 /// Connects.
 pub(super) async fn connect(url: &str) -> async_nats::Client {
@@ -19,21 +22,34 @@ pub(super) async fn connect(url: &str) -> async_nats::Client {
 }
 
 /// A work queue in a file, with one durable consumer.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Plain,
+    /// Bounded, refusing what is too much, remembering what was sent; each message says when it was sent.
+    Same,
+}
+
 struct Bare {
+    kind: Kind,
     context: Context,
     stream: jetstream::stream::Stream,
     consumer: PullConsumer,
     subject: String,
 }
 
-async fn bare(url: &str, name: &str) -> Bare {
+async fn bare(url: &str, name: &str, kind: Kind) -> Bare {
     let context = jetstream::new(connect(url).await);
-    let config = Config {
+    let mut config = Config {
         name: name.to_owned(),
         subjects: vec![format!("{name}.ready")],
         retention: RetentionPolicy::WorkQueue,
         ..Config::default()
     };
+    if kind == Kind::Same {
+        config.max_messages = 1_000_000;
+        config.discard = DiscardPolicy::New;
+        config.duplicate_window = Duration::from_secs(300);
+    }
     let stream = context.create_stream(config).await.expect("a stream");
     let consumer = pull::Config {
         durable_name: Some("all".to_owned()),
@@ -43,6 +59,7 @@ async fn bare(url: &str, name: &str) -> Bare {
     };
     let consumer = stream.create_consumer(consumer).await.expect("a consumer");
     Bare {
+        kind,
         context,
         stream,
         consumer,
@@ -52,7 +69,18 @@ async fn bare(url: &str, name: &str) -> Bare {
 
 impl Bare {
     async fn send(&self) {
-        let sent = self.context.publish(self.subject.clone(), payload()).await;
+        let subject = self.subject.clone();
+        let sent = match self.kind {
+            Kind::Plain => self.context.publish(subject, payload()).await,
+            Kind::Same => {
+                let mut headers = HeaderMap::new();
+                headers.insert("Sent", SystemClock.wall().as_nanos().to_string());
+                let sent = self
+                    .context
+                    .publish_with_headers(subject, headers, payload());
+                sent.await
+            }
+        };
         sent.expect("sent").await.expect("acknowledged");
     }
 
@@ -65,11 +93,37 @@ impl Bare {
     }
 }
 
-pub(super) async fn sender(url: &str, in_flight: usize) -> Contender {
-    let bare = Arc::new(bare(url, &format!("bare-send-{in_flight}")).await);
+/// The bare client, that sends: first what does the same work.
+pub(super) async fn senders(url: &str, in_flight: usize) -> Vec<Contender> {
+    let mut all = Vec::new();
+    for (name, kind, stream) in kinds() {
+        let bare = Arc::new(bare(url, &format!("{stream}-send-{in_flight}"), kind).await);
+        all.push(sender(&name, bare, in_flight));
+    }
+    all
+}
+
+/// The bare client, in full cycles: first what does the same work.
+pub(super) async fn cyclers(url: &str, in_flight: usize) -> Vec<Contender> {
+    let mut all = Vec::new();
+    for (name, kind, stream) in kinds() {
+        let bare = Arc::new(bare(url, &format!("{stream}-cycle-{in_flight}"), kind).await);
+        all.push(cycler(&name, bare, in_flight));
+    }
+    all
+}
+
+fn kinds() -> [(String, Kind, &'static str); 2] {
+    [
+        (format!("async-nats@{SAME}"), Kind::Same, "same"),
+        (PLAIN.to_owned(), Kind::Plain, "plain"),
+    ]
+}
+
+fn sender(name: &str, bare: Arc<Bare>, in_flight: usize) -> Contender {
     let purged = Arc::clone(&bare);
     Contender::tasks(
-        NAME,
+        name,
         in_flight,
         move || {
             let bare = Arc::clone(&bare);
@@ -84,10 +138,9 @@ pub(super) async fn sender(url: &str, in_flight: usize) -> Contender {
     )
 }
 
-pub(super) async fn cycler(url: &str, in_flight: usize) -> Contender {
-    let bare = Arc::new(bare(url, &format!("bare-cycle-{in_flight}")).await);
+fn cycler(name: &str, bare: Arc<Bare>, in_flight: usize) -> Contender {
     Contender::tasks(
-        NAME,
+        name,
         in_flight,
         move || {
             let bare = Arc::clone(&bare);

@@ -9,18 +9,19 @@ use dpat_core::{Clock as _, SystemClock, SystemEntropy, TokioTime, Uuid7Generato
 use dpat_outbox::{Delivery, Event, Limits, PublishError, Relay, RelayConfig, Sink};
 use dpat_postgres::{Config, Outbox};
 use tokio::sync::oneshot;
+use tokio_postgres::types::ToSql;
 
-use super::payload;
 use super::postgres::{CONNECTIONS, Own, connect};
+use super::{SAME, payload};
 use crate::harness::{Case, Contender, Timed};
 use crate::servers::{Servers, named};
 
 pub(super) const NOTES: &str = "\
 What each side does:
 
-- *append*: a transaction of tokio-postgres inserts a row of the caller's, and the event; 8 connections. The bare side inserts the \
-event into a table by one prepared statement. *dpat-postgres* encodes it, looks at its bounds, and inserts two rows, the event and \
-its state, by one statement. No `NOTIFY` on either side.
+- *append*: a transaction of tokio-postgres inserts a row of the caller's, and the event; 8 connections. *plain table* inserts \
+the event into a table by one prepared statement. *same work* encodes it, and inserts two rows, the event and its state, by the exported \
+statement of dpat-postgres. *dpat-postgres* looks at its bounds as well, once a second. No `NOTIFY` on any side.
 - *relay*: events without keys lie there, and go to a sink that takes all at once. The bare side is the loop that many write by hand: \
 `SELECT … WHERE NOT sent ORDER BY id LIMIT 64`, then `UPDATE … SET sent`. It has one relay, no order by key, no attempts that are \
 counted, no pause after an error, and it passes over what commits late. *dpat-postgres* claims by a lease, and marks what was sent.";
@@ -68,7 +69,10 @@ pub(super) async fn postgres(servers: &Servers, in_flight: usize) -> Vec<Case> {
         least: 1,
         work: APPEND,
         ours: append(&url, in_flight).await,
-        peers: vec![bare_append(&url, in_flight).await],
+        peers: vec![
+            append_by_hand(&url, in_flight).await,
+            bare_append(&url, in_flight).await,
+        ],
     }];
     if in_flight > 1 {
         cases.push(Case {
@@ -113,13 +117,58 @@ async fn append(url: &str, in_flight: usize) -> Contender {
     )
 }
 
+/// The exported statement on the tables of dpat-postgres, by hand.
+async fn append_by_hand(url: &str, in_flight: usize) -> Contender {
+    let prefix = format!("hand_append{in_flight}");
+    // It makes the tables.
+    ours(url, &prefix).await;
+    let own = Arc::new(Own::new(url).await);
+    let config = Config::new(url, prefix.as_str()).expect("a name");
+    // As long as the process.
+    let insert: &'static str = config.sql(dpat_postgres::sql::APPEND).leak();
+    let url = url.to_owned();
+    let emptied = format!("TRUNCATE own, {prefix}_events, {prefix}_states");
+    Contender::tasks(
+        &format!("tokio-postgres@{SAME}"),
+        in_flight,
+        move || {
+            let own = Arc::clone(&own);
+            async move {
+                let mut client = own.take().await;
+                let change = client.prepare_own(INSERT_OWN).await;
+                let insert = client.prepare_own(insert).await;
+                let tx = client.client.transaction().await.expect("begun");
+                tx.execute(&change, &[]).await.expect("changed");
+                let (event, now) = (event(), dpat_postgres::sql::nanos(SystemClock.wall()));
+                let (id, encoded) = (event.id().to_bytes(), event.encode());
+                let params: [&(dyn ToSql + Sync); 7] = [
+                    &&id[..],
+                    &event.topic(),
+                    &event.key(),
+                    &event.dedup(),
+                    &now,
+                    &&encoded[..],
+                    &false,
+                ];
+                let appended = tx.query_one(&insert, &params).await;
+                appended.expect("appended");
+                tx.commit().await.expect("committed");
+            }
+        },
+        move || {
+            let (url, emptied) = (url.clone(), emptied.clone());
+            async move { run(&url, &emptied).await }
+        },
+    )
+}
+
 const BARE_INSERT: &str = "INSERT INTO bare_outbox (topic, payload) VALUES ($1, $2)";
 
 async fn bare_append(url: &str, in_flight: usize) -> Contender {
     let own = Arc::new(Own::new(url).await);
     let url = url.to_owned();
     Contender::tasks(
-        "tokio-postgres",
+        "tokio-postgres@plain table",
         in_flight,
         move || {
             let own = Arc::clone(&own);

@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{Client, NoTls, Row, Statement};
 
-use super::payload;
+use super::{PAYLOAD, SAME, payload};
 use crate::harness::Contender;
 
 /// Connections of every contender on PostgreSQL.
 pub(super) const CONNECTIONS: usize = 8;
-const NAME: &str = "tokio-postgres";
+/// A table that has no more than each message.
+const PLAIN: &str = "tokio-postgres@plain table";
 
 /// Connects, and lets the connection work on the runtime.
 pub(super) async fn connect(url: &str) -> Client {
@@ -70,6 +71,23 @@ impl Bare {
         let (client, statements) = self.link();
         let rows = client.query(&statements[which], params).await;
         rows.expect("queried").first().map(|row| row.get(0))
+    }
+
+    /// Executes one of the statements, and another behind it on the same connection, without waiting in between.
+    async fn execute_both(&self, (first, second): (usize, usize), params: &[&(dyn ToSql + Sync)]) {
+        let (client, statements) = self.link();
+        let first = client.query(&statements[first], params);
+        let second = client.query(&statements[second], &[]);
+        let (first, second) = futures_util::future::join(first, second).await;
+        first.expect("executed");
+        second.expect("executed");
+    }
+
+    /// Queries one of the statements on the next connection.
+    async fn row(&self, which: usize, params: &[&(dyn ToSql + Sync)]) -> Row {
+        let (client, statements) = self.link();
+        let row = client.query_one(&statements[which], params).await;
+        row.expect("queried")
     }
 
     /// Runs a text.
@@ -138,12 +156,158 @@ async fn queue(url: &str, table: &str) -> Bare {
     Bare::new(url, &setup, &[&send, &claim, &done]).await
 }
 
-pub(super) async fn sender(url: &str, in_flight: usize) -> Contender {
+/// A queue on the tables and indexes of dpat-postgres, one statement for each operation: keys, priorities, delays, expiry, leases
+/// by receipts, deduplication, dead letters, and receivers that are told.
+async fn by_hand(url: &str, prefix: &str) -> Bare {
+    use dpat_postgres::{Config, QueueSettings, QueueStore};
+    let config = Config::new(url, prefix).expect("a name");
+    // It makes the tables.
+    let made = QueueStore::open(&config, QueueSettings::DEFAULT, dpat_core::TokioTime).await;
+    made.expect("tables");
+    let texts = [dpat_postgres::sql::SEND, TELL, CLAIM, DONE].map(|text| config.sql(text));
+    let texts = texts.each_ref().map(String::as_str);
+    Bare::new(url, "", &texts).await
+}
+
+/// Behind the commit that it tells of, and without a disk.
+const TELL: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify('dpat_queue', '{schema}.{prefix}')::text";
+
+/// Looks whether it is paused, a message with a key is ready, or something has come due; else takes the first message.
+const CLAIM: &str = "\
+WITH look AS (
+  SELECT
+    (SELECT paused FROM {schema}.{prefix}_queue WHERE one = 1) AS paused,
+    (SELECT id FROM {schema}.{prefix}_deliveries WHERE ready AND key IS NOT NULL ORDER BY priority DESC, place LIMIT 1) AS keyed,
+    (SELECT head FROM {schema}.{prefix}_deliveries WHERE head IS NOT NULL AND NOT ready ORDER BY head LIMIT 1) AS next,
+    (SELECT ends FROM {schema}.{prefix}_deliveries WHERE ends IS NOT NULL ORDER BY ends LIMIT 1) AS ends,
+    (SELECT until FROM {schema}.{prefix}_dedups ORDER BY until LIMIT 1) AS forgets
+), found AS (
+  SELECT id FROM {schema}.{prefix}_deliveries
+  WHERE ready AND key IS NULL AND (
+    SELECT NOT paused AND keyed IS NULL AND coalesce(least(next, ends, forgets) > $2, true) FROM look
+  )
+  ORDER BY priority DESC, place LIMIT 1 FOR UPDATE SKIP LOCKED
+), claimed AS (
+  UPDATE {schema}.{prefix}_deliveries AS d SET
+    count = count + 1, holder = 1, leased_until = $1, due = $1, head = $1, ready = false,
+    ends = CASE WHEN expires IS NOT NULL THEN greatest(expires, $1) END
+  FROM found CROSS JOIN LATERAL (SELECT * FROM {schema}.{prefix}_messages AS c WHERE c.id = found.id LIMIT 1) AS m
+  WHERE d.id = found.id
+  RETURNING d.id, d.count, m.key, m.priority, m.sent_at, m.headers, m.payload
+)
+SELECT claimed.*, look.* FROM look LEFT JOIN claimed ON true";
+
+const DONE: &str = "\
+WITH gone AS (
+  DELETE FROM {schema}.{prefix}_deliveries
+  WHERE
+    id = $1 AND count = $2 AND key IS NULL AND holder IS NOT NULL AND due IS NOT NULL AND (ends IS NULL OR ends > $3)
+  RETURNING id
+)
+DELETE FROM {schema}.{prefix}_messages WHERE id IN (SELECT id FROM gone)";
+
+fn nanos() -> i64 {
+    use dpat_core::Clock as _;
+    dpat_postgres::sql::nanos(dpat_core::SystemClock.wall())
+}
+
+/// A lease of 30 s.
+const LEASE: i64 = 30_000_000_000;
+
+impl Bare {
+    async fn send_by_hand(&self) {
+        let (none, now, bytes) = (None::<i64>, nanos(), (256 + PAYLOAD) as i64);
+        let payload = payload();
+        let params: [&(dyn ToSql + Sync); 10] = [
+            &none,
+            &None::<&str>,
+            &4_i64,
+            &now,
+            &now,
+            &none,
+            &bytes,
+            &None::<&[u8]>,
+            &&payload[..],
+            &false,
+        ];
+        self.execute_both((0, 1), &params).await;
+    }
+
+    async fn receive_by_hand(&self) -> (i64, i64) {
+        loop {
+            let now = nanos();
+            let row = self.row(2, &[&(now + LEASE), &now]).await;
+            if let Some(id) = row.get::<_, Option<i64>>(0) {
+                return (id, row.get(1));
+            }
+        }
+    }
+
+    async fn settle_by_hand(&self, (id, count): (i64, i64)) {
+        assert_eq!(
+            self.execute(3, &[&id, &count, &nanos()]).await,
+            1,
+            "settled"
+        );
+    }
+}
+
+/// The bare client, that sends: first what does the same work.
+pub(super) async fn senders(url: &str, in_flight: usize) -> Vec<Contender> {
+    let prefix = format!("hand_send_{in_flight}");
+    let bare = Arc::new(by_hand(url, &prefix).await);
+    let emptied = Arc::clone(&bare);
+    let same = Contender::tasks(
+        &format!("tokio-postgres@{SAME}"),
+        in_flight,
+        move || {
+            let bare = Arc::clone(&bare);
+            async move { bare.send_by_hand().await }
+        },
+        move || {
+            let (bare, text) = (
+                Arc::clone(&emptied),
+                format!("TRUNCATE {prefix}_messages, {prefix}_deliveries"),
+            );
+            async move { bare.run(&text).await }
+        },
+    );
+    vec![same, sender(url, in_flight).await]
+}
+
+/// The bare client, in full cycles: first what does the same work.
+pub(super) async fn cyclers(url: &str, in_flight: usize) -> Vec<Contender> {
+    let prefix = format!("hand_cycle_{in_flight}");
+    let bare = Arc::new(by_hand(url, &prefix).await);
+    let emptied = Arc::clone(&bare);
+    let same = Contender::tasks(
+        &format!("tokio-postgres@{SAME}"),
+        in_flight,
+        move || {
+            let bare = Arc::clone(&bare);
+            async move {
+                bare.send_by_hand().await;
+                let taken = bare.receive_by_hand().await;
+                bare.settle_by_hand(taken).await;
+            }
+        },
+        move || {
+            let (bare, text) = (
+                Arc::clone(&emptied),
+                format!("TRUNCATE {prefix}_messages, {prefix}_deliveries"),
+            );
+            async move { bare.run(&text).await }
+        },
+    );
+    vec![same, cycler(url, in_flight).await]
+}
+
+async fn sender(url: &str, in_flight: usize) -> Contender {
     let table = format!("bare_send_{in_flight}");
     let bare = Arc::new(queue(url, &table).await);
     let purged = Arc::clone(&bare);
     Contender::tasks(
-        NAME,
+        PLAIN,
         in_flight,
         move || {
             let bare = Arc::clone(&bare);
@@ -158,12 +322,12 @@ pub(super) async fn sender(url: &str, in_flight: usize) -> Contender {
     )
 }
 
-pub(super) async fn cycler(url: &str, in_flight: usize) -> Contender {
+async fn cycler(url: &str, in_flight: usize) -> Contender {
     let table = format!("bare_cycle_{in_flight}");
     let bare = Arc::new(queue(url, &table).await);
     let emptied = Arc::clone(&bare);
     Contender::tasks(
-        NAME,
+        PLAIN,
         in_flight,
         move || {
             let bare = Arc::clone(&bare);

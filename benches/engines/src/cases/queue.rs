@@ -10,18 +10,22 @@ use crate::servers::{Servers, named};
 pub(super) const NOTES: &str = "\
 What each side does:
 
-- *redis* is a stream with a group: `XADD`, `XREADGROUP`, `XACK` with `XDEL` in one transaction. It has no ids that come once, no \
-bounds, no delays, no deduplication and no dead letters; *dpat-redis* checks its bounds in each script, and keeps all of these.
-- *async-nats* is a work queue with a durable consumer: a publish that waits for its acknowledgement, a pull for one message, \
-and an acknowledgement that is acknowledged. *dpat-nats* does the same three.
-- *tokio-postgres* is a table, and three statements that are each a transaction: an insert; an update that claims the first free \
-row (`FOR UPDATE SKIP LOCKED`); a delete. *pgmq* is its functions `send`, `read` and `delete`, installed without the extension.
+- *redis, same work* sends the scripts of dpat-redis by hand (`EVALSHA`), one for each operation: ids that come once, bounds, delays, \
+keys, deduplication, leases by receipts, dead letters. *redis, plain stream* is a stream with a group: `XADD`, `XREADGROUP`, `XACK` with \
+`XDEL` in one transaction, and has none of these. *dpat-redis* lets what is asked for at one time go together, in one script.
+- *async-nats, same work* is a work queue with bounds that refuses what is too much and remembers what was sent, with a durable \
+consumer: a publish with a header that waits for its acknowledgement, a pull for one message, and an acknowledgement that is \
+acknowledged. *plain stream* has no bounds and no header. *dpat-nats* does the same three.
+- *tokio-postgres, same work* uses the tables and indexes of dpat-postgres, with one prepared statement for each operation: a send, and \
+behind its commit a notification, without waiting in between; a look that claims; a settlement by the receipt. *plain table* is a table, and \
+three statements that are each a transaction: an insert; an update that claims the first free row (`FOR UPDATE SKIP LOCKED`); a \
+delete. *pgmq* is its functions `send`, `read` and `delete`, installed without the extension.
 - *graphile_worker* and *apalis-postgres* run handlers in workers of their own, told by `NOTIFY`: an operation ends when the \
 handler has run, and what marks the job as done comes behind. *apalis-postgres* keeps the rows of what is done.
 - Every contender on PostgreSQL has 8 connections. *underway* 0.2 is not here: its sqlx 0.8 and dpat-sqlite link two versions of one \
 library, and cargo refuses that.
-- *dpat-postgres* sends, receives and settles by statements that are each a transaction, too; a receive looks first. It notifies behind each send, \
-and counts what is there once a second.
+- *dpat-postgres* lets what is asked for at one time go together, in one statement that is a transaction, and notifies behind it once. \
+It counts what is there once a second.
 - *dpat-queue* (on its log) and *dpat-sqlite* need no server; they sync as the servers do.";
 
 const SEND: &str = "\
@@ -92,13 +96,13 @@ pub(super) async fn on_nats(servers: &Servers, in_flight: usize) -> Vec<Case> {
     let (url, engine) = (servers.nats.url(), named(&servers.nats));
     let kept = ours_on_nats(&url, &format!("send-{in_flight}")).await;
     let ours = embedded::sender("dpat-nats", kept, in_flight);
-    let mut against = vec![nats::sender(&url, in_flight).await];
+    let mut against = nats::senders(&url, in_flight).await;
     against.extend(embedded::senders(in_flight));
     let send = case("send", engine.clone(), in_flight, ours, against);
 
     let kept = ours_on_nats(&url, &format!("cycle-{in_flight}")).await;
     let ours = embedded::cycler("dpat-nats", kept, in_flight);
-    let mut against = vec![nats::cycler(&url, in_flight).await];
+    let mut against = nats::cyclers(&url, in_flight).await;
     against.extend(embedded::cyclers(in_flight));
     let cycle = case("send, receive, settle", engine, in_flight, ours, against);
     vec![send, cycle]
@@ -120,7 +124,7 @@ pub(super) async fn postgres_send(servers: &Servers, in_flight: usize) -> Vec<Ca
     let (url, engine) = (servers.postgres.url(), named(&servers.postgres));
     let kept = ours_on_postgres(&url, format!("send_{in_flight}")).await;
     let ours = embedded::sender("dpat-postgres", kept, in_flight);
-    let mut against = vec![postgres::sender(&url, in_flight).await];
+    let mut against = postgres::senders(&url, in_flight).await;
     against.extend(peers::senders(&url, in_flight).await);
     against.extend(embedded::senders(in_flight));
     vec![case("send", engine, in_flight, ours, against)]
@@ -130,7 +134,7 @@ pub(super) async fn postgres_cycle(servers: &Servers, in_flight: usize) -> Vec<C
     let (url, engine) = (servers.postgres.url(), named(&servers.postgres));
     let kept = ours_on_postgres(&url, format!("cycle_{in_flight}")).await;
     let ours = embedded::cycler("dpat-postgres", kept, in_flight);
-    let mut against = vec![postgres::cycler(&url, in_flight).await];
+    let mut against = postgres::cyclers(&url, in_flight).await;
     against.extend(peers::cyclers(&url, in_flight).await);
     against.extend(embedded::cyclers(in_flight));
     vec![case(

@@ -9,23 +9,26 @@ use bytes::Bytes;
 use dpat_core::{SystemClock, SystemEntropy};
 use dpat_idempotency::{AnyStore, Begun, Config, Fingerprint, Key, Responses};
 
-use super::payload;
 use super::postgres::{Bare, CONNECTIONS};
+use super::{SAME, payload};
 use crate::harness::{Case, Contender, nothing};
 use crate::servers::{Servers, named};
 
 pub(super) const NOTES: &str = "\
-What each side does, with a new key each time; all look first, as `Responses::begin` does:
+What each side does, with a new key each time:
 
-- *redis*: `GET`, `SET key claim NX PX 60000`, then `SET key response XX PX 86400000`. Whoever comes second can take over, and nobody looks \
-whose claim it was. *dpat-redis* swaps rows by version in scripts, and bounds their number and bytes.
-- *async-nats*: what `create` in a key-value bucket and `update` by its revision are: a look at the last message, and two publishes that expect the last sequence \
-of the subject. *dpat-nats* does the same.
-- *tokio-postgres*: `SELECT`, `INSERT … ON CONFLICT DO NOTHING`, then `UPDATE` by the key, each a transaction; 8 connections. \
-*dpat-postgres* swaps rows by version. Beside them, *dpat-sqlite* needs no server.";
+- *same work* is what the store of the engine does, one call after the other: a claim that finds what is there, and a swap by its version. On \
+*redis* these are the scripts of dpat-redis, sent by hand, which bound rows and bytes as well; on *async-nats* two publishes that expect the last \
+sequence of the subject; on *tokio-postgres* two prepared statements on the table of dpat-postgres, with 8 connections.
+- *redis, plain keys*: `GET`, `SET key claim NX PX 60000`, then `SET key response XX PX 86400000`. Whoever comes second can take over, and \
+nobody looks whose claim it was.
+- *async-nats, look first*: what `create` in a key-value bucket and `update` by its revision are: a look at the last message, and the two \
+publishes.
+- *tokio-postgres, look first*: `SELECT`, `INSERT … ON CONFLICT DO NOTHING`, then `UPDATE` by the key, each a transaction.
+- *dpat-redis* lets changes that are asked for at one time go together, in one script. *dpat-sqlite* needs no server.";
 
 const WORK: &str = "\
-    Each looks for a key, claims it and stores its response of 100 bytes, and waits for the server each time.";
+    Each claims a key and stores its response of 100 bytes, and waits for the server each time.";
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -124,8 +127,22 @@ pub(super) async fn nats(servers: &Servers, in_flight: usize) -> Vec<Case> {
         ..Default::default()
     };
     let bucket = context.create_stream(bucket).await.expect("a bucket");
-    let peer = Contender::tasks(
-        "async-nats",
+    let (contexts, same_prefix) = (context.clone(), format!("$KV.bare-{in_flight}"));
+    let same = Contender::tasks(
+        &format!("async-nats@{SAME}"),
+        in_flight,
+        move || {
+            let (context, subject) = (contexts.clone(), format!("{same_prefix}.{}", name()));
+            async move {
+                let claim = Bytes::from_static(&[7; 40]);
+                let revision = put(&context, &subject, 0, claim).await;
+                put(&context, &subject, revision, payload()).await;
+            }
+        },
+        nothing,
+    );
+    let plain = Contender::tasks(
+        "async-nats@look first",
         in_flight,
         move || {
             let (context, bucket) = (context.clone(), bucket.clone());
@@ -140,7 +157,45 @@ pub(super) async fn nats(servers: &Servers, in_flight: usize) -> Vec<Case> {
         },
         nothing,
     );
-    vec![case(engine, in_flight, ours, vec![peer])]
+    vec![case(engine, in_flight, ours, vec![same, plain])]
+}
+
+/// Rows are swapped by version, on the tables of dpat-postgres: a claim that finds what is there, and an update.
+async fn swaps(url: &str, in_flight: usize) -> Contender {
+    use dpat_postgres::{ResponseLimits, ResponseStore};
+    let config = dpat_postgres::Config::new(url, format!("hand_responses_{in_flight}"));
+    let config = config.expect("a name");
+    // It makes the table.
+    let made = ResponseStore::open(&config, ResponseLimits::DEFAULT).await;
+    made.expect("a table");
+    let insert = config.sql(
+        "WITH new AS (INSERT INTO {schema}.{prefix}_records (key, version, expires, bytes, record) \
+         VALUES ($1, nextval('{schema}.{prefix}_versions'), $2, length($1) + length($3), $3) \
+         ON CONFLICT DO NOTHING RETURNING version) \
+         SELECT version, NULL::bytea FROM new UNION ALL \
+         SELECT version, record FROM {schema}.{prefix}_records WHERE key = $1 AND NOT EXISTS (SELECT FROM new)",
+    );
+    let update = config.sql(
+        "UPDATE {schema}.{prefix}_records SET version = nextval('{schema}.{prefix}_versions'), expires = $2, \
+         bytes = length($1) + length($3), record = $3 WHERE key = $1 AND version = $4 RETURNING version",
+    );
+    let bare = Arc::new(Bare::new(url, "", &[&insert, &update]).await);
+    Contender::tasks(
+        &format!("tokio-postgres@{SAME}"),
+        in_flight,
+        move || {
+            let bare = Arc::clone(&bare);
+            async move {
+                let key = name().into_bytes();
+                let (until, ends) = (1_900_000_000_000_000_000_i64, 1_900_000_000_000_000_001_i64);
+                let version = bare.id(0, &[&key, &until, &&[7_u8; 40][..]]).await;
+                let version = version.expect("a key that nobody has used");
+                let done = bare.id(1, &[&key, &ends, &&payload()[..], &version]).await;
+                assert!(done.is_some(), "our key");
+            }
+        },
+        nothing,
+    )
 }
 
 pub(super) async fn postgres(servers: &Servers, in_flight: usize) -> Vec<Case> {
@@ -177,7 +232,7 @@ pub(super) async fn postgres(servers: &Servers, in_flight: usize) -> Vec<Case> {
     let look = format!("SELECT response FROM {table} WHERE key = $1");
     let bare = Arc::new(Bare::new(&url, &setup, &[&begin, &finish, &look]).await);
     let peer = Contender::tasks(
-        "tokio-postgres",
+        "tokio-postgres@look first",
         in_flight,
         move || {
             let bare = Arc::clone(&bare);
@@ -190,5 +245,6 @@ pub(super) async fn postgres(servers: &Servers, in_flight: usize) -> Vec<Case> {
         },
         nothing,
     );
-    vec![case(engine, in_flight, ours, vec![peer, embedded])]
+    let same = swaps(&url, in_flight).await;
+    vec![case(engine, in_flight, ours, vec![same, peer, embedded])]
 }

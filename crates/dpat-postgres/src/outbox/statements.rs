@@ -100,7 +100,7 @@ SELECT count(*)::bigint FROM gone";
 
 macro_rules! statements {
     ($($name:ident = $text:expr,)+) => {
-        pub(super) struct Statements {
+        pub(crate) struct Statements {
             /// The names of the tables, for errors.
             pub(super) events: String,
             pub(super) states: String,
@@ -108,12 +108,17 @@ macro_rules! statements {
         }
 
         impl Statements {
-            pub(super) fn of(config: &Config) -> Self {
+            pub(crate) fn of(config: &Config) -> Self {
                 Self {
                     events: config.table("events"),
                     states: config.table("states"),
                     $($name: config.sql($text),)+
                 }
+            }
+
+            /// Every statement by its name: what the tests of plans look at.
+            pub(crate) fn all(self) -> Vec<(&'static str, String)> {
+                vec![$((stringify!($name), self.$name),)+]
             }
         }
     };

@@ -19,7 +19,7 @@ use super::QueueStore;
 use super::rows::backend;
 
 /// How many messages a receive returns at most.
-const BATCH_MAX: usize = 1_000;
+pub(super) const BATCH_MAX: usize = 1_000;
 
 /// How many messages a purge removes in one transaction.
 const PURGE_STEP: usize = 1_000;
@@ -29,7 +29,7 @@ impl QueueStore {
     async fn pause(&self, seen: Ticket, next: Option<Wall>, deadline: Option<Instant>) {
         let time = &self.shared.time;
         let poll = self.shared.settings.poll;
-        let next = next.map_or(poll, |next| next.since(time.wall()).min(poll));
+        let next = next.map_or(poll, |next| next.since(self.now()).min(poll));
         // A message that is due and was taken by another is not looked for without end.
         let mut until = time.now() + next.max(Duration::from_millis(1));
         if let Some(deadline) = deadline {
@@ -76,9 +76,10 @@ impl Backend for QueueStore {
     }
 
     async fn send(&self, batch: Vec<Message>) -> Vec<Result<Sent, SendError>> {
-        let sent = self.send_all(&batch).await;
+        let all = batch.len();
+        let sent = self.send_together(batch).await;
         self.notify();
-        each(sent, batch.len())
+        each(sent, all)
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, ReceiveError> {
@@ -93,7 +94,7 @@ impl Backend for QueueStore {
             }
             // Before the look: what changes after it is not missed.
             let seen = self.shared.signal.ticket();
-            let (found, next) = self.receive_now(max).await.map_err(backend)?;
+            let (found, next) = self.receive_together(max).await?;
             if found.again && found.deliveries.is_empty() {
                 continue;
             }
@@ -105,9 +106,10 @@ impl Backend for QueueStore {
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<(), SettleError>> {
-        let settled = self.settle_now(&batch).await;
+        let all = batch.len();
+        let settled = self.settle_together(batch).await;
         self.notify();
-        each(settled, batch.len())
+        each(settled, all)
     }
 
     async fn drain(&self) {

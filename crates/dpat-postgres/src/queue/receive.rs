@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use dpat_core::Wall;
 use dpat_queue::{Delivery, Receipt};
+use tokio::time::Instant;
 
 use super::QueueStore;
-use super::rows::{BEGIN, Look, count32, id};
+use super::rows::{BEGIN, LOOK_COLUMNS, Look, count32, first, id};
 use crate::connection::Session;
 use crate::error::EngineError;
 use crate::sql::{limit, nanos};
@@ -53,26 +54,31 @@ impl QueueStore {
         max: usize,
     ) -> Result<(Found, Option<Wall>), EngineError> {
         let mut session = self.shared.pool.session().await?;
-        let look = self.tick(&mut session).await?;
-        let Look {
-            paused,
-            loose,
-            keyed,
-            next,
-            ..
-        } = look;
-        let none = Found {
-            deliveries: Vec::new(),
-            again: false,
-        };
-        if paused || !(loose || keyed) {
+        let (mut look, taken) = self.look_and_take(&mut session, max).await?;
+        let mut found = self.found(taken, false);
+        // Where there is more to it than to look and take.
+        if found.deliveries.is_empty() {
+            let has_passed = look.has_passed(self.now());
+            if has_passed {
+                look = self.tick(&mut session).await?;
+            }
+            if look.paused || !(look.loose || look.keyed) {
+                session.done();
+                return Ok((found, look.next.filter(|_| !look.paused)));
+            }
+            found = match look.keyed {
+                // All that it found was locked by others.
+                false if !has_passed => {
+                    session.done();
+                    found
+                }
+                false => self.take_loose(session, max).await?,
+                true => self.take(session, max).await?,
+            };
+        } else {
             session.done();
-            return Ok((none, next.filter(|_| !paused)));
         }
-        let found = match keyed {
-            false => self.take_loose(session, max).await?,
-            true => self.take(session, max).await?,
-        };
+        let next = look.next;
         let soon = self.now() + SKIPPED;
         let next = match found.deliveries.is_empty() {
             true => Some(next.map_or(soon, |next| next.min(soon))),
@@ -85,6 +91,31 @@ impl QueueStore {
         nanos(self.now() + self.shared.settings.visibility)
     }
 
+    /// In one statement: it takes nothing where a message with a key is ready, or time has something to do.
+    async fn look_and_take(
+        &self,
+        session: &mut Session,
+        max: usize,
+    ) -> Result<(Look, Vec<Taken>), EngineError> {
+        let params = [
+            Value::Int(limit(max)),
+            Value::Int(self.shared.holder),
+            Value::Int(self.lease()),
+            Value::Int(nanos(self.now())),
+        ];
+        let asked = Instant::now();
+        let text = &self.shared.statements.receive;
+        let mut rows = session.change(text, &params).await?;
+        let row = first(&mut rows)?;
+        let look = self.looked(row, asked)?;
+        let is_none = row.is_null(LOOK_COLUMNS);
+        let taken = match is_none {
+            true => Vec::new(),
+            false => self.taken(rows, LOOK_COLUMNS)?,
+        };
+        Ok((look, taken))
+    }
+
     /// Where no message with a key is ready: in one statement.
     async fn take_loose(&self, mut session: Session, max: usize) -> Result<Found, EngineError> {
         let params = [
@@ -94,7 +125,7 @@ impl QueueStore {
         ];
         let text = &self.shared.statements.claim_loose;
         let rows = session.change(text, &params).await?;
-        let taken = self.taken(rows)?;
+        let taken = self.taken(rows, 0)?;
         session.done();
         Ok(self.found(taken, false))
     }
@@ -126,7 +157,7 @@ impl QueueStore {
                 Value::Texts(&keys),
             ];
             let rows = session.rows(&statements.claim, &params).await?;
-            taken = self.taken(rows)?;
+            taken = self.taken(rows, 0)?;
         }
         session.commit().await?;
         Ok(self.found(taken, again))
@@ -206,13 +237,14 @@ impl QueueStore {
         firsts.collect()
     }
 
-    fn taken(&self, rows: Vec<Row>) -> Result<Vec<Taken>, EngineError> {
+    /// Reads what was claimed, in the columns from this one on.
+    fn taken(&self, rows: Vec<Row>, at: usize) -> Result<Vec<Taken>, EngineError> {
         let lease = self.shared.settings.visibility;
         let taken = rows.into_iter().map(|mut row| {
-            let message = row.int(0)?;
-            let (content, sent_at) = self.message(&mut row, message, 5)?;
-            let (count, base) = (row.int(2)?, row.int(3)?);
-            let order = (-i64::from(content.get_priority()), row.int(1)?);
+            let message = row.int(at)?;
+            let (content, sent_at) = self.message(&mut row, message, at + 5)?;
+            let (count, base) = (row.int(at + 2)?, row.int(at + 3)?);
+            let order = (-i64::from(content.get_priority()), row.int(at + 1)?);
             let keyed = content.get_key().map_or(0, |_| KEYED);
             let token = keyed | u128::from(count.cast_unsigned());
             let receipt = Receipt::new(id(message), token);
@@ -222,7 +254,7 @@ impl QueueStore {
                 order,
                 delivery,
                 is_redelivered: count > 1,
-                is_lapsed: row.int(4)? != 0,
+                is_lapsed: row.int(at + 4)? != 0,
             })
         });
         taken.collect()

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dpat_core::{Clock, Wall};
 use dpat_queue::{BackendError, Message, MessageId, REASON_BYTES_MAX};
+use tokio::time::Instant;
 
-use super::QueueStore;
 use super::message::decode;
+use super::{QueueClock, QueueStore};
 use crate::connection::Session;
 use crate::error::EngineError;
 use crate::sql::{nanos, unsigned};
@@ -26,6 +27,17 @@ pub(super) struct Look {
     pub(super) next: Option<Wall>,
     ends: Option<Wall>,
     forgets: Option<Wall>,
+}
+
+/// How many columns a look has.
+pub(super) const LOOK_COLUMNS: usize = 7;
+
+impl Look {
+    /// Whether time has something to do by then.
+    pub(super) fn has_passed(&self, now: Wall) -> bool {
+        let times = [self.next, self.ends, self.forgets];
+        times.into_iter().flatten().any(|time| time <= now)
+    }
 }
 
 /// A message as it stands, locked.
@@ -81,30 +93,53 @@ pub(super) fn backend(error: EngineError) -> BackendError {
 }
 
 impl QueueStore {
+    /// What time it is for the queue.
     pub(super) fn now(&self) -> Wall {
-        self.shared.time.wall()
+        let own = || self.shared.time.wall();
+        match self.shared.settings.clock {
+            QueueClock::Caller => own(),
+            QueueClock::Server => {
+                let now = Instant::now();
+                let read = self.shared.clock.with(|clock| clock.now(now));
+                read.unwrap_or_else(own)
+            }
+        }
+    }
+
+    /// Takes what the server's clock showed between asking and now.
+    pub(super) fn read_clock(&self, nanos: i64, asked: Instant) {
+        let (server, answered) = (wall(nanos), Instant::now());
+        self.shared
+            .clock
+            .with(|clock| clock.read(server, asked, answered));
     }
 
     pub(super) async fn look(&self, on: &mut impl Run) -> Result<Look, EngineError> {
+        let asked = Instant::now();
         let mut rows = on.rows(&self.shared.statements.look, &[]).await?;
-        let row = first(&mut rows)?;
+        self.looked(first(&mut rows)?, asked)
+    }
+
+    /// Reads what a look returns, in the first columns.
+    pub(super) fn looked(&self, row: &mut Row, asked: Instant) -> Result<Look, EngineError> {
+        self.read_clock(row.int(0)?, asked);
         Ok(Look {
-            paused: row.maybe_int(0)?.unwrap_or(0) != 0,
-            loose: row.maybe_int(1)?.is_some(),
-            keyed: row.maybe_int(2)?.is_some(),
-            next: row.maybe_int(3)?.map(wall),
-            ends: row.maybe_int(4)?.map(wall),
-            forgets: row.maybe_int(5)?.map(wall),
+            paused: row.maybe_int(1)?.unwrap_or(0) != 0,
+            loose: row.maybe_int(2)?.is_some(),
+            keyed: row.maybe_int(3)?.is_some(),
+            next: row.maybe_int(4)?.map(wall),
+            ends: row.maybe_int(5)?.map(wall),
+            forgets: row.maybe_int(6)?.map(wall),
         })
     }
 
     /// Lets time pass, in transactions of its own: removes what has ended, makes ready what is due.
     pub(super) async fn tick(&self, session: &mut Session) -> Result<Look, EngineError> {
         let statements = &self.shared.statements;
-        let now = self.now();
-        let params = [Value::Int(nanos(now))];
         loop {
             let look = self.look(session).await?;
+            let now = self.now();
+            let params = [Value::Int(nanos(now))];
             let passed = |time: Option<Wall>| time.is_some_and(|time| time <= now);
             if passed(look.forgets) {
                 session.change(&statements.forget_dedups, &params).await?;

@@ -10,14 +10,14 @@ use super::rows::{BEGIN, backend, count, first, id};
 use crate::connection::{Alone, Session};
 use crate::error::EngineError;
 use crate::gauge::Room;
-use crate::sql::{limit, nanos, number};
+use crate::sql::{limit, nanos, number, unsigned};
 use crate::tx::{Run, Value};
 
 /// How many messages one statement sends.
-const RUN_MAX: usize = 64;
+pub(super) const RUN_MAX: usize = 64;
 
 /// How many bytes it sends, unless one message has more.
-const RUN_BYTES_MAX: usize = 4 << 20;
+pub(super) const RUN_BYTES_MAX: usize = 4 << 20;
 
 /// How often a deduplication key is looked for that others remember and forget.
 const TRIES: usize = 3;
@@ -32,6 +32,9 @@ impl QueueStore {
             && message.get_dedup().is_none()
         {
             return self.send_alone(session, message).await;
+        }
+        if batch.len() <= RUN_MAX && self.is_one_run(batch) {
+            return self.send_run(session, batch).await;
         }
         session.batch(BEGIN).await?;
         let mut sent = self.send_each(&mut session, batch).await?;
@@ -91,6 +94,35 @@ impl QueueStore {
         Ok(vec![sent])
     }
 
+    /// Whether one statement sends all, and there surely is room for them; if so, it is taken.
+    fn is_one_run(&self, batch: &[Message]) -> bool {
+        let may = |one: &Message| one.get_dedup().is_none() && self.may_send(one).is_ok();
+        let bytes: usize = batch.iter().map(size).sum();
+        batch.iter().all(may)
+            && bytes <= RUN_BYTES_MAX
+            && self.has_room(batch.iter().map(|one| size(one) as u64))
+    }
+
+    /// Many in one statement that commits by itself.
+    async fn send_run(
+        &self,
+        mut session: Session,
+        batch: &[Message],
+    ) -> Result<Vec<Result<Sent, SendError>>, BackendError> {
+        let mut run: Vec<&Message> = batch.iter().collect();
+        let mut sent = Vec::with_capacity(run.len());
+        let mut alone = Alone {
+            session: &mut session,
+            tell: self.telling(),
+        };
+        self.flush(&mut alone, &mut run, &mut sent).await?;
+        session.done();
+        for one in sent.iter().flatten() {
+            self.note(*one);
+        }
+        Ok(sent)
+    }
+
     /// Sends what has no deduplication key in runs, each one statement.
     async fn send_each(
         &self,
@@ -107,7 +139,7 @@ impl QueueStore {
                     self.flush(session, &mut run, &mut sent).await?;
                     run_bytes = 0;
                 }
-                if self.has_room(bytes as u64) {
+                if self.has_room(std::iter::once(bytes as u64)) {
                     run.push(message);
                     run_bytes += bytes;
                     continue;
@@ -124,8 +156,8 @@ impl QueueStore {
         Ok(sent)
     }
 
-    /// Whether there surely is room; if so, it is taken.
-    fn has_room(&self, bytes: u64) -> bool {
+    /// Whether there surely is room for messages of these sizes; if so, it is taken.
+    fn has_room(&self, sizes: impl Iterator<Item = u64>) -> bool {
         let settings = &self.shared.settings;
         let room = Room {
             rows: settings.messages_max,
@@ -133,17 +165,20 @@ impl QueueStore {
         };
         let now = Instant::now();
         self.shared.gauge.with(|gauge| {
-            let has = gauge.has_room(room, bytes, now);
-            if has {
+            // What does not fit as a whole is counted again, and looked at one by one.
+            for bytes in sizes {
+                if !gauge.has_room(room, bytes, now) {
+                    return false;
+                }
                 gauge.added(bytes);
             }
-            has
+            true
         })
     }
 
     async fn flush(
         &self,
-        session: &mut Session,
+        on: &mut impl Run,
         run: &mut Vec<&Message>,
         sent: &mut Vec<Result<Sent, SendError>>,
     ) -> Result<(), EngineError> {
@@ -173,7 +208,7 @@ impl QueueStore {
             Value::BytesList(&payloads),
         ];
         let text = &self.shared.statements.send_many;
-        let mut ids = session.rows(text, &params).await?;
+        let mut ids = on.rows(text, &params).await?;
         for row in &mut ids {
             sent.push(Ok(Sent {
                 id: id(row.int(0)?),
@@ -324,7 +359,7 @@ impl QueueStore {
             let full = |field, limit| Err(SendError::Full { field, limit });
             let most = [Value::Int(number(room.rows).saturating_add(1))];
             let text = &self.shared.statements.count_live;
-            let (rows, counted) = count(on, text, &most).await.map_err(backend)?;
+            let (rows, counted) = self.counted(on, text, &most).await.map_err(backend)?;
             gauge.with(|gauge| gauge.counted(rows, counted, began, Instant::now()));
             if rows >= room.rows {
                 return full("messages_max", room.rows);
@@ -335,6 +370,20 @@ impl QueueStore {
         }
         gauge.with(|gauge| gauge.added(bytes));
         Ok(())
+    }
+
+    /// Counts, and reads the server's clock.
+    async fn counted(
+        &self,
+        on: &mut impl Run,
+        text: &str,
+        most: &[Value<'_>],
+    ) -> Result<(u64, u64), EngineError> {
+        let asked = Instant::now();
+        let mut rows = on.rows(text, most).await?;
+        let row = first(&mut rows)?;
+        self.read_clock(row.int(2)?, asked);
+        Ok((unsigned(row.int(0)?), unsigned(row.int(1)?)))
     }
 
     async fn insert(

@@ -23,6 +23,11 @@ fn token(receipt: Receipt) -> (i64, bool) {
     )
 }
 
+/// Whether it is done, and has no key: what one statement does.
+pub(super) fn is_plain(one: &Settlement) -> bool {
+    matches!(one.outcome, Outcome::Done) && !token(one.receipt).1
+}
+
 /// What a receipt holds that has a say.
 fn live(held: &mut BTreeMap<i64, Held>, receipt: Receipt, now: Wall) -> Option<&mut Held> {
     let row = held.get_mut(&key(receipt.id()))?;
@@ -47,8 +52,6 @@ impl QueueStore {
         batch: &[Settlement],
     ) -> Result<Vec<Result<(), SettleError>>, EngineError> {
         let session = self.shared.pool.session().await?;
-        let is_plain =
-            |one: &Settlement| matches!(one.outcome, Outcome::Done) && !token(one.receipt).1;
         match batch.iter().all(is_plain) {
             true => self.settle_plain(session, batch).await,
             false => self.settle_locked(session, batch).await,
@@ -76,12 +79,14 @@ impl QueueStore {
         let text = &self.shared.statements.done_loose;
         let rows = session.change(text, &params).await?;
         session.done();
-        let gone: Result<BTreeSet<i64>, _> = rows.into_iter().map(|mut row| row.int(0)).collect();
-        let mut gone = gone?;
+        let gone = rows
+            .into_iter()
+            .map(|mut row| Ok((row.int(0)?, row.int(1)?)));
+        let mut gone = gone.collect::<Result<BTreeSet<(i64, i64)>, EngineError>>()?;
         let done = gone.len() as u64;
         self.shared.stats.with(|stats| stats.done += done);
         // The second of two settlements of one delivery is stale.
-        let answers = receipts.map(|(id, _)| match gone.remove(&id) {
+        let answers = receipts.map(|receipt| match gone.remove(&receipt) {
             true => Ok(()),
             false => Err(SettleError::Stale),
         });

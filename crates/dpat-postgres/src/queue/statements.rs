@@ -5,16 +5,29 @@ use crate::sql;
 
 const DRAW: &str = "SELECT nextval('{schema}.{prefix}_numbers')";
 
-/// Whether a commit outlives a killed server, and whether it outlives a power cut.
-const DURABLE: &str = "\
-SELECT
-  (current_setting('synchronous_commit') <> 'off')::int::bigint,
-  (current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on')::int::bigint";
+/// What the server's clock shows.
+macro_rules! clock {
+    () => {
+        "(extract(epoch FROM clock_timestamp()) * 1000000000)::bigint"
+    };
+}
 
-const COUNT_LIVE: &str = "\
-SELECT count(*)::bigint, coalesce(sum(bytes), 0)::bigint FROM (
+/// Whether a commit outlives a killed server, and whether it outlives a power cut.
+const DURABLE: &str = concat!(
+    "SELECT ",
+    clock!(),
+    ",
+  (current_setting('synchronous_commit') <> 'off')::int::bigint,
+  (current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on')::int::bigint"
+);
+
+const COUNT_LIVE: &str = concat!(
+    "SELECT count(*)::bigint, coalesce(sum(bytes), 0)::bigint, ",
+    clock!(),
+    " FROM (
   SELECT bytes FROM {schema}.{prefix}_deliveries WHERE due IS NOT NULL ORDER BY place LIMIT $1
-) AS counted";
+) AS counted"
+);
 
 const COUNT_DEAD: &str = "\
 SELECT count(*)::bigint, coalesce(sum(bytes), 0)::bigint FROM (
@@ -57,14 +70,23 @@ DELETE FROM {schema}.{prefix}_dedups WHERE dedup = ANY (ARRAY(
   SELECT dedup FROM {schema}.{prefix}_dedups WHERE until <= $1 ORDER BY until LIMIT 1000 FOR UPDATE SKIP LOCKED
 ))";
 
-const LOOK: &str = "\
-SELECT
-  (SELECT paused::int::bigint FROM {schema}.{prefix}_queue WHERE one = 1),
-  (SELECT id FROM {schema}.{prefix}_deliveries WHERE ready AND key IS NULL ORDER BY priority DESC, place LIMIT 1),
-  (SELECT id FROM {schema}.{prefix}_deliveries WHERE ready AND key IS NOT NULL ORDER BY priority DESC, place LIMIT 1),
-  (SELECT head FROM {schema}.{prefix}_deliveries WHERE head IS NOT NULL AND NOT ready ORDER BY head LIMIT 1),
-  (SELECT ends FROM {schema}.{prefix}_deliveries WHERE ends IS NOT NULL ORDER BY ends LIMIT 1),
-  (SELECT until FROM {schema}.{prefix}_dedups ORDER BY until LIMIT 1)";
+macro_rules! look {
+    () => {
+        concat!(
+            "SELECT ",
+            clock!(),
+            " AS clock,
+  (SELECT paused::int::bigint FROM {schema}.{prefix}_queue WHERE one = 1) AS paused,
+  (SELECT id FROM {schema}.{prefix}_deliveries WHERE ready AND key IS NULL ORDER BY priority DESC, place LIMIT 1) AS loose,
+  (SELECT id FROM {schema}.{prefix}_deliveries WHERE ready AND key IS NOT NULL ORDER BY priority DESC, place LIMIT 1) AS keyed,
+  (SELECT head FROM {schema}.{prefix}_deliveries WHERE head IS NOT NULL AND NOT ready ORDER BY head LIMIT 1) AS next,
+  (SELECT ends FROM {schema}.{prefix}_deliveries WHERE ends IS NOT NULL ORDER BY ends LIMIT 1) AS ends,
+  (SELECT until FROM {schema}.{prefix}_dedups ORDER BY until LIMIT 1) AS forgets"
+        )
+    };
+}
+
+const LOOK: &str = look!();
 
 const ENDED: &str = "\
 SELECT id FROM {schema}.{prefix}_deliveries WHERE ends <= $1 ORDER BY ends LIMIT 1000";
@@ -79,7 +101,8 @@ WITH made AS (
 )
 SELECT count(*)::bigint FROM made";
 
-/// What is handed out: the rows that `found` has, with a lapse each.
+/// What is handed out: the rows that `found` has, with a lapse each. They are looked up by their ids, contents one by one: a plan that
+/// joins tables for any number of rows would read all.
 macro_rules! claim {
     ($found:literal) => {
         concat!(
@@ -88,14 +111,30 @@ macro_rules! claim {
             ") UPDATE {schema}.{prefix}_deliveries AS d SET
   count = count + 1, holder = $2, leased_until = $3, due = $3, head = $3, ready = false,
   ends = CASE WHEN expires IS NOT NULL THEN greatest(expires, $3) END
-FROM found JOIN {schema}.{prefix}_messages AS m ON m.id = found.id
-WHERE d.id = found.id
+FROM found CROSS JOIN LATERAL (SELECT * FROM {schema}.{prefix}_messages AS c WHERE c.id = found.id LIMIT 1) AS m
+WHERE d.id = ANY (ARRAY(SELECT id FROM found)) AND d.id = found.id
 RETURNING d.id, d.place, d.count, d.base, found.lapsed, m.key, m.priority, m.sent_at, m.headers, m.payload"
         )
     };
 }
 
-/// In one step where no key is ready.
+/// Looks, and hands out in the same step where no key is ready and time has nothing to do.
+const RECEIVE: &str = concat!(
+    "WITH look AS (",
+    look!(),
+    "), claimed AS (",
+    claim!(
+        "\
+  SELECT id, (leased_until IS NOT NULL)::int::bigint AS lapsed FROM {schema}.{prefix}_deliveries
+  WHERE ready AND key IS NULL AND (
+    SELECT paused = 0 AND keyed IS NULL AND coalesce(least(next, ends, forgets) > $4, true) FROM look
+  )
+  ORDER BY priority DESC, place LIMIT $1 FOR UPDATE SKIP LOCKED"
+    ),
+    ") SELECT look.*, claimed.* FROM look LEFT JOIN claimed ON true"
+);
+
+/// Where no key is ready.
 const CLAIM_LOOSE: &str = claim!(
     "\
   SELECT id, (leased_until IS NOT NULL)::int::bigint AS lapsed FROM {schema}.{prefix}_deliveries
@@ -169,9 +208,9 @@ WITH gone AS (
   WHERE
     d.id = r.id AND d.count = r.count AND d.key IS NULL AND d.holder IS NOT NULL AND d.due IS NOT NULL
     AND (d.ends IS NULL OR d.ends > $3)
-  RETURNING d.id
+  RETURNING d.id, d.count
 ), deleted AS (DELETE FROM {schema}.{prefix}_messages WHERE id IN (SELECT id FROM gone))
-SELECT id FROM gone";
+SELECT id, count FROM gone";
 
 /// The first of each key is what a receive finds. Run under the locks of the turns; returns how many were not found, and for
 /// how many keys there is a message.
@@ -265,22 +304,29 @@ WHERE d.due IS NOT NULL ORDER BY d.place LIMIT 1";
 
 const SET_PAUSED: &str = "UPDATE {schema}.{prefix}_queue SET paused = $1 WHERE one = 1";
 
-const NOTIFY: &str = "SELECT pg_notify('dpat_queue', '{schema}.{prefix}')::text";
+/// Nothing is lost with a notification: its commit, which comes behind that of what it tells of, waits for no disk.
+const NOTIFY: &str = "\
+SELECT set_config('synchronous_commit', 'off', true), pg_notify('dpat_queue', '{schema}.{prefix}')::text";
 
 macro_rules! statements {
     ($($name:ident = $text:expr,)+) => {
-        pub(super) struct Statements {
+        pub(crate) struct Statements {
             /// The name of the table, for errors.
             pub(super) messages: String,
             $(pub(super) $name: String,)+
         }
 
         impl Statements {
-            pub(super) fn of(config: &Config) -> Self {
+            pub(crate) fn of(config: &Config) -> Self {
                 Self {
                     messages: config.table("messages"),
                     $($name: config.sql($text),)+
                 }
+            }
+
+            /// Every statement by its name: what the tests of plans look at.
+            pub(crate) fn all(self) -> Vec<(&'static str, String)> {
+                vec![$((stringify!($name), self.$name),)+]
             }
         }
     };
@@ -300,6 +346,7 @@ statements! {
     look = LOOK,
     ended = ENDED,
     make_ready = MAKE_READY,
+    receive = RECEIVE,
     claim_loose = CLAIM_LOOSE,
     loose = LOOSE,
     keyed = KEYED,

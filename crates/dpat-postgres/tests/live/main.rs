@@ -15,10 +15,12 @@ mod inboxes;
 mod kills;
 mod kit;
 mod outboxes;
+mod plans;
 mod queue_faults;
 mod queues;
 mod responses;
 mod shared;
+mod together;
 
 use dpat_testkit::live::Live;
 use dpat_testkit::servers::Engine;
@@ -33,6 +35,8 @@ fn main() {
     trials.extend(queues::trials(&live));
     trials.extend(shared::trials(&live));
     trials.extend(queue_faults::trials(&live));
+    trials.extend(together::trials(&live));
+    trials.extend(plans::trials(&live));
     trials.extend(histories::trials(&live));
     trials.extend(kills::trials(&live));
     trials.extend(guide::trials(&live));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dpat_core::{Classify, Effect, ManualTime};
 use dpat_postgres::sqlx::{Connection as _, PgConnection};
 use dpat_postgres::tokio_postgres::Client;
-use dpat_postgres::{Config, QueueSettings, QueueStore, commit, commit_sqlx};
+use dpat_postgres::{Config, QueueClock, QueueSettings, QueueStore, commit, commit_sqlx};
 use dpat_queue::conformance::{Harness, Setup, declared, laws};
 use dpat_queue::{
     Backend, Capabilities, Capability, DeadLetter, Delivery, ManageError, Message, MessageId,
@@ -43,6 +43,7 @@ impl OnServer {
             dedup_window: setup.dedup_window,
             messages_max: setup.messages_max,
             dead_max: setup.dead_max,
+            clock: QueueClock::Caller,
             ..QueueSettings::DEFAULT
         };
         let store = run(QueueStore::open(&config, settings, time.clone())).unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dpat_core::{ManualTime, TokioTime};
-use dpat_postgres::{QueueSettings, QueueStore, commit};
+use dpat_postgres::{QueueClock, QueueSettings, QueueStore, commit};
 use dpat_queue::{Message, Outcome, Queue, SettleError};
 use dpat_testkit::live::Live;
 use libtest_mimic::{Failed, Trial};
@@ -49,6 +49,7 @@ pub(crate) fn trials(live: &Live) -> Vec<Trial> {
 fn settings() -> QueueSettings {
     QueueSettings {
         visibility: SECOND,
+        clock: QueueClock::Caller,
         ..QueueSettings::DEFAULT
     }
 }

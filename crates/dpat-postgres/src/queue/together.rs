@@ -1,0 +1,186 @@
+//! What is asked for at one time, in one statement.
+
+use std::sync::Arc;
+
+use dpat_core::{Classify, Effect, Wall};
+use dpat_queue::{BackendError, Delivery, Message, SendError, Sent, SettleError, Settlement};
+use tokio::time::Instant;
+
+use super::QueueStore;
+use super::join::{Brought, Joiner, Most, Unanswered};
+use super::message::size;
+use super::receive::Found;
+use super::send::{RUN_BYTES_MAX, RUN_MAX};
+use super::settle::is_plain;
+use crate::error::EngineError;
+
+/// Two, so that one commits while the next is on its way.
+pub(super) const SENDS: Most = Most {
+    turns: 2,
+    items: RUN_MAX,
+    bytes: RUN_BYTES_MAX,
+};
+
+/// One: two would look at the same messages, and pass over what the other has locked.
+pub(super) const RECEIVES: Most = Most {
+    turns: 1,
+    items: super::backend::BATCH_MAX,
+    bytes: usize::MAX,
+};
+
+pub(super) const SETTLEMENTS: Most = Most {
+    turns: 2,
+    items: 256,
+    bytes: usize::MAX,
+};
+
+pub(super) type Sents = Result<Vec<Result<Sent, SendError>>, BackendError>;
+pub(super) type Settled = Result<Vec<Result<(), SettleError>>, BackendError>;
+/// What one receive gets, and when it looks again.
+pub(super) type Receives = Result<(Found, Option<Wall>), BackendError>;
+
+impl QueueStore {
+    /// What one statement can send goes with others of its kind.
+    pub(super) async fn send_together(&self, batch: Vec<Message>) -> Sents {
+        let bytes = batch.iter().map(size).sum();
+        let has_dedup = batch.iter().any(|one| one.get_dedup().is_some());
+        if has_dedup || batch.len() > RUN_MAX || bytes > RUN_BYTES_MAX {
+            return self.send_all(&batch).await;
+        }
+        let store = self.clone();
+        let work = move |calls: Vec<Vec<Message>>| {
+            let store = store.clone();
+            async move {
+                let sizes: Vec<usize> = calls.iter().map(Vec::len).collect();
+                let all: Vec<Message> = calls.into_iter().flatten().collect();
+                let sent = store.send_all(&all).await;
+                if !(sizes.len() > 1 && is_of_one(&sent)) {
+                    return shared_out(sent, &sizes);
+                }
+                let mut answers = Vec::with_capacity(sizes.len());
+                let mut rest = &all[..];
+                for size in sizes {
+                    let (call, others) = rest.split_at(size.min(rest.len()));
+                    rest = others;
+                    answers.push(store.send_all(call).await);
+                }
+                answers
+            }
+        };
+        let items = batch.len();
+        let brought = self.brought(batch, items, bytes);
+        self.answered(&self.shared.sends, brought, work).await?
+    }
+
+    pub(super) async fn settle_together(&self, batch: Vec<Settlement>) -> Settled {
+        if batch.len() > SETTLEMENTS.items || !batch.iter().all(is_plain) {
+            return self.settle_now(&batch).await.map_err(BackendError::from);
+        }
+        let store = self.clone();
+        let work = move |calls: Vec<Vec<Settlement>>| {
+            let store = store.clone();
+            async move {
+                let sizes: Vec<usize> = calls.iter().map(Vec::len).collect();
+                let all: Vec<Settlement> = calls.into_iter().flatten().collect();
+                let settled = store.settle_now(&all).await;
+                shared_out(settled.map_err(BackendError::from), &sizes)
+            }
+        };
+        let items = batch.len();
+        let brought = self.brought(batch, items, 0);
+        self.answered(&self.shared.settlements, brought, work)
+            .await?
+    }
+
+    /// One look for all who ask; each gets as many as it wants, in the order of asking.
+    pub(super) async fn receive_together(&self, max: usize) -> Receives {
+        let store = self.clone();
+        let work = move |wanted: Vec<usize>| {
+            let store = store.clone();
+            async move {
+                match store.receive_now(wanted.iter().sum()).await {
+                    Ok((found, next)) => {
+                        let shares = found.share(&wanted).into_iter();
+                        shares.map(|share| Ok((share, next))).collect()
+                    }
+                    Err(error) => {
+                        let error = BackendError::from(error);
+                        wanted.iter().map(|_| Err(error.clone())).collect()
+                    }
+                }
+            }
+        };
+        let brought = self.brought(max, max, 0);
+        self.answered(&self.shared.receives, brought, work).await?
+    }
+
+    fn brought<T>(&self, call: T, items: usize, bytes: usize) -> Brought<T> {
+        let by = Instant::now() + self.shared.pool.config.timeout;
+        Brought {
+            call,
+            items,
+            bytes,
+            by,
+        }
+    }
+
+    async fn answered<T, R, W, F>(
+        &self,
+        joiner: &Arc<Joiner<T, R>>,
+        brought: Brought<T>,
+        work: W,
+    ) -> Result<R, BackendError>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+        W: Fn(Vec<T>) -> F + Clone + Send + 'static,
+        F: Future<Output = Vec<R>> + Send + 'static,
+    {
+        let pool = &self.shared.pool;
+        let late = |effect| EngineError::timeout(&pool.address, pool.config.timeout, effect).into();
+        joiner
+            .join(brought, work)
+            .await
+            .map_err(|error| match error {
+                Unanswered::Waited => late(Effect::NotDone),
+                Unanswered::Late => late(Effect::Unknown),
+            })
+    }
+}
+
+/// Whether a failure may be that of one message, and has nothing to do with the others.
+fn is_of_one<R>(done: &Result<R, BackendError>) -> bool {
+    let is_own =
+        |error: &BackendError| error.effect() == Effect::NotDone && !error.class().is_retryable();
+    done.as_ref().is_err_and(is_own)
+}
+
+/// To each call as many answers as it brought; a failure is that of all.
+fn shared_out<R>(
+    done: Result<Vec<R>, BackendError>,
+    sizes: &[usize],
+) -> Vec<Result<Vec<R>, BackendError>> {
+    match done {
+        Ok(answers) => {
+            let mut answers = answers.into_iter();
+            let shares = sizes
+                .iter()
+                .map(|&size| Ok(answers.by_ref().take(size).collect()));
+            shares.collect()
+        }
+        Err(error) => sizes.iter().map(|_| Err(error.clone())).collect(),
+    }
+}
+
+impl Found {
+    /// Gives to each who has asked as many as it wants, in order.
+    fn share(self, wanted: &[usize]) -> Vec<Self> {
+        let Self { deliveries, again } = self;
+        let mut deliveries = deliveries.into_iter();
+        let shares = wanted.iter().map(|&wanted| Self {
+            deliveries: deliveries.by_ref().take(wanted).collect::<Vec<Delivery>>(),
+            again,
+        });
+        shares.collect()
+    }
+}
