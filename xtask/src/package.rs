@@ -170,13 +170,13 @@ mod tests {
         let units = [
             (
                 "dpat_core-01",
-                "/home/registry/src/-a1/dpat-core-0.1.0/src/lib.rs",
+                "/cargo/registry/src/-a1/dpat-core-0.1.0/src/lib.rs",
                 false,
             ),
             ("dpat_core-02", "crates/dpat-core/src/lib.rs", true),
             (
                 "serde-03",
-                "/home/registry/src/-a1/serde-1.0.0/src/lib.rs",
+                "/cargo/registry/src/-a1/serde-1.0.0/src/lib.rs",
                 true,
             ),
         ];

@@ -106,6 +106,7 @@ pub(crate) fn limit(max: usize) -> i64 {
 }
 
 /// Every statement that the stores run on the tables of a part, by its name: for the test of their plans.
+#[cfg(any(feature = "idempotency", feature = "outbox", feature = "queue"))]
 #[doc(hidden)]
 #[must_use]
 pub fn statements(config: &Config, part: Part) -> Vec<(&'static str, String)> {
