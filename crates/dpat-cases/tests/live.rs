@@ -1,6 +1,10 @@
-//! The commands of the tutorial of the book, on servers: each is run as it stands there, and prints what stands there.
+//! The commands of the tutorial of the book, on servers: each is run as it stands there, and prints what stands there. And
+//! the stores of the shop that are on a server.
 //!
 //! Without a server on the machine the trials that need it report themselves as ignored.
+
+#[path = "live/stores.rs"]
+mod stores;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -102,5 +106,6 @@ fn main() {
         "the_page_runs_on_each_engine",
         the_page_runs_on_each_engine,
     ));
+    trials.extend(stores::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -35,6 +35,8 @@ struct Shared {
     refusing: AtomicBool,
     stalled: AtomicBool,
     cut_answers: AtomicBool,
+    /// Until the one that is cut; none: 0.
+    answers_left: AtomicU64,
     delay_us: AtomicU64,
     accepted: AtomicU64,
     cut: AtomicU64,
@@ -56,6 +58,7 @@ impl Proxy {
             refusing: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             cut_answers: AtomicBool::new(false),
+            answers_left: AtomicU64::new(0),
             delay_us: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             cut: AtomicU64::new(0),
@@ -90,6 +93,20 @@ impl Proxy {
     /// Cuts each connection as soon as its server sends anything: requests arrive, answers do not.
     pub fn cut_answers(&self, cut: bool) {
         self.shared.cut_answers.store(cut, Ordering::SeqCst);
+    }
+
+    /// Cuts one connection in place of the `nth` answer from now on; the first is 1, and with 0 none is cut.
+    ///
+    /// An answer is what a server sends at once, whatever it means: a test that loses each in turn, until none is left to lose,
+    /// needs not to know.
+    pub fn cut_answer(&self, nth: u64) {
+        self.shared.answers_left.store(nth, Ordering::SeqCst);
+    }
+
+    /// Returns whether the answer that [`Proxy::cut_answer`] names is still to come.
+    #[must_use]
+    pub fn is_answer_left(&self) -> bool {
+        self.shared.answers_left.load(Ordering::SeqCst) > 0
     }
 
     /// Holds every chunk back for so long, in each direction.
@@ -174,7 +191,7 @@ impl Shared {
         let mut chunk = vec![0; CHUNK];
         loop {
             let length = from.read(&mut chunk)?;
-            if direction == Direction::ToClient && self.cut_answers.load(Ordering::SeqCst) {
+            if direction == Direction::ToClient && self.is_cut() {
                 self.cut.fetch_add(1, Ordering::SeqCst);
                 return Ok(());
             }
@@ -196,6 +213,13 @@ impl Shared {
             }
             to.write_all(&chunk[..length])?;
         }
+    }
+
+    /// Whether the connection is cut in place of the answer that has come.
+    fn is_cut(&self) -> bool {
+        let one_less = |left: u64| left.checked_sub(1);
+        let (all, left) = (Ordering::SeqCst, &self.answers_left);
+        left.fetch_update(all, all, one_less) == Ok(1) || self.cut_answers.load(all)
     }
 
     /// Waits for the server's side to end.

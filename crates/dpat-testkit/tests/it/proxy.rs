@@ -71,6 +71,25 @@ fn an_answer_is_cut_after_its_request_was_done() {
 }
 
 #[test]
+fn the_answer_that_is_named_is_cut_and_no_other() {
+    let (server, told) = echo();
+    let proxy = Proxy::start(server).unwrap();
+    let mut stream = client(&proxy);
+    proxy.cut_answer(2);
+    assert_eq!(say(&mut stream, "one").unwrap(), "one");
+    assert!(proxy.is_answer_left());
+    say(&mut stream, "two").unwrap_err();
+    assert_eq!(told.iter().take(2).last().unwrap(), b"two");
+    assert!(!proxy.is_answer_left());
+    let mut stream = client(&proxy);
+    assert_eq!(say(&mut stream, "two").unwrap(), "two");
+    proxy.cut_answer(1);
+    proxy.cut_answer(0);
+    assert_eq!(say(&mut stream, "three").unwrap(), "three");
+    assert_eq!(proxy.connections_cut(), 1);
+}
+
+#[test]
 fn connections_are_cut_and_refused() {
     let (server, _told) = echo();
     let proxy = Proxy::start(server).unwrap();

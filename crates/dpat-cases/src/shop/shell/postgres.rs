@@ -15,13 +15,13 @@ use std::time::Duration;
 use dpat_core::{Class, Classify, Clock, Sleep, TokioTime};
 use dpat_outbox::Limits;
 use dpat_postgres::tokio_postgres::{self, Client, NoTls};
-use dpat_postgres::{Config, EngineError, Inbox, Outbox, commit};
+use dpat_postgres::{Config, EngineError, Inbox, MARKERS_MAX, Outbox, commit};
 use tokio::runtime::Runtime;
 
 use super::group::{Ground, Job, NodeStore, Parts, StoreOwner, engine, run_all};
 use crate::shop::engine::{AWAY_MAX, LOOK, Place};
 use crate::shop::service::ports::{Peer, StoreError};
-use rows::{Changes, Tables, Texts};
+use rows::{Changes, Markers, Tables, Texts};
 
 /// How long one statement may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,7 +46,11 @@ pub async fn open(
     Inbox::open(&config).await.map_err(engine)?;
     let texts = Texts::of(&config);
     let client = client(place)?;
-    let life = enter(&client, &texts).await.map_err(engine)?;
+    let (life, count) = enter(&client, &texts).await.map_err(engine)?;
+    let markers = Markers {
+        count,
+        max: MARKERS_MAX,
+    };
     let relay = outbox.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -63,6 +67,8 @@ pub async fn open(
             outbox,
             life,
             number: 0,
+            markers,
+            next: markers,
             severed,
         },
         // Only the writer has a connection to look through.
@@ -92,19 +98,21 @@ fn client(place: &Place) -> Result<tokio_postgres::Config, StoreError> {
 }
 
 /// Makes the tables of the shop, and begins a life of its writer: whatever one before still does is refused from now on.
-async fn enter(config: &tokio_postgres::Config, texts: &Texts) -> Result<i64, EngineError> {
+/// Returns which life it is, and how many markers there are.
+async fn enter(config: &tokio_postgres::Config, texts: &Texts) -> Result<(i64, u64), EngineError> {
     let (client, connection) = config.connect(NoTls).await.map_err(EngineError::of)?;
     let connection = tokio::spawn(connection);
     let entered = async {
         client.batch_execute(&texts.tables).await?;
-        let row = client.query_one(&texts.enter, &[]).await?;
-        row.try_get(0)
+        let life = client.query_one(&texts.enter, &[]).await?.try_get(0)?;
+        let markers: i64 = client.query_one(&texts.markers, &[]).await?.try_get(0)?;
+        Ok((life, u64::try_from(markers).unwrap_or(0)))
     };
-    let life = entered.await.map_err(EngineError::of)?;
+    let entered = entered.await.map_err(EngineError::of)?;
     drop(client);
     // Until the server has been told that it is over.
     let _ended = connection.await;
-    Ok(life)
+    Ok(entered)
 }
 
 /// The way of the writer to the server.
@@ -178,6 +186,9 @@ struct PostgresGround {
     life: i64,
     /// Of the group, by which it is known whether it was committed.
     number: i64,
+    markers: Markers,
+    /// Those that there are if the group is committed.
+    next: Markers,
     severed: Arc<AtomicBool>,
 }
 
@@ -228,6 +239,7 @@ impl PostgresGround {
             token: [self.life, self.number],
             failed: RefCell::default(),
             changes: Changes::default(),
+            markers: self.markers,
         };
         let run = run_all(group, &mut tables).and_then(|()| tables.flush());
         // An error that a job was told, as a string, is known here as what it is.
@@ -239,7 +251,8 @@ impl PostgresGround {
         if self.severed.load(Ordering::Acquire) {
             return Err(Failed::Broken(engine("the node was killed")));
         }
-        let Tables { tx, .. } = tables;
+        let Tables { tx, markers, .. } = tables;
+        self.next = markers;
         Line::wait(runtime, async { Ok::<_, Failed>(commit(tx).await?) })
     }
 }
@@ -250,7 +263,10 @@ impl Ground for PostgresGround {
         let give_up = TokioTime.now() + AWAY_MAX;
         loop {
             match self.attempt(group) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.markers = self.next;
+                    return Ok(());
+                }
                 Err(Failed::Broken(error)) => return Err(error),
                 Err(Failed::Away(error)) if TokioTime.now() >= give_up => return Err(error),
                 Err(Failed::Away(_)) => {

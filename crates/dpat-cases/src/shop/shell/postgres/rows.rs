@@ -1,12 +1,12 @@
 //! Rows, markers and events in PostgreSQL, within one transaction of many callers.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use dpat_core::Wall;
 use dpat_idempotency::Key;
-use dpat_idempotency::inbox::Markers;
+use dpat_idempotency::inbox;
 use dpat_outbox::{AppendError, Appended, Event};
 use dpat_postgres::tokio_postgres::types::{FromSql, ToSql, Type};
 use dpat_postgres::tokio_postgres::{Row, Transaction};
@@ -48,6 +48,7 @@ ON CONFLICT (tab, key) DO UPDATE SET value = excluded.value";
 const REMOVE: &str = "\
 DELETE FROM {schema}.{prefix}_rows AS known USING unnest($1::text[], $2::text[]) AS gone (tab, key)
 WHERE known.tab = gone.tab AND known.key = gone.key";
+const MARKERS: &str = "SELECT count(*) FROM {schema}.{prefix}_markers";
 const ARRIVED: &str =
     "SELECT key FROM {schema}.{prefix}_states WHERE sent_at IS NOT NULL AND key IS NOT NULL";
 
@@ -56,6 +57,7 @@ pub(super) struct Texts {
     pub(super) tables: String,
     pub(super) enter: String,
     pub(super) last: String,
+    pub(super) markers: String,
     mark: String,
     get: String,
     scan: String,
@@ -73,6 +75,7 @@ impl Texts {
             tables: config.sql(TABLES),
             enter: config.sql(ENTER),
             last: config.sql(LAST),
+            markers: config.sql(MARKERS),
             mark: config.sql(MARK),
             get: config.sql(GET),
             scan: config.sql(SCAN),
@@ -107,6 +110,34 @@ pub(super) struct Tables<'t> {
     /// The first failure of the engine.
     pub(super) failed: RefCell<Option<Failed>>,
     pub(super) changes: Changes,
+    /// How many markers there are once the group is committed.
+    pub(super) markers: Markers,
+}
+
+/// How many markers of the inbox there are. The writer is alone, and needs not to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Markers {
+    pub(super) count: u64,
+    pub(super) max: u64,
+}
+
+impl Markers {
+    /// Counts one more.
+    fn add(&mut self) -> Result<(), StoreError> {
+        if self.count >= self.max {
+            return Err(engine(format_args!(
+                "markers: there are {} already",
+                self.max
+            )));
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    fn sweep(&mut self, swept: usize) {
+        let swept = u64::try_from(swept).unwrap_or(u64::MAX);
+        self.count = self.count.saturating_sub(swept);
+    }
 }
 
 /// What the group has changed so far; none stands for a row that is removed.
@@ -114,6 +145,8 @@ pub(super) struct Tables<'t> {
 pub(super) struct Changes {
     rows: BTreeMap<(Table, String), Option<Vec<u8>>>,
     markers: BTreeMap<Key, (Bytes, Wall)>,
+    /// The messages that had a marker before.
+    marked: BTreeSet<Key>,
     /// Whether something is on the server already.
     is_begun: bool,
 }
@@ -266,7 +299,7 @@ impl Read for Tables<'_> {
     }
 }
 
-impl Markers for Tables<'_> {
+impl inbox::Markers for Tables<'_> {
     type Error = StoreError;
 
     /// Nobody else accepts messages of this service: its writer is alone, by its life.
@@ -277,11 +310,20 @@ impl Markers for Tables<'_> {
         let (scope, id) = (key.scope(), key.id());
         let rows = self.query(&self.texts.marker, &[text(&scope), text(&id)])?;
         let marker: Option<Vec<u8>> = rows.first().map(|row| cell(row, 0)).transpose()?;
+        if marker.is_some() {
+            self.changes.marked.insert(key.clone());
+        }
         Ok(marker.map(Bytes::from))
     }
 
     fn set_marker(&mut self, key: &Key, marker: Bytes, at: Wall) -> Result<(), StoreError> {
-        self.changes.markers.insert(key.clone(), (marker, at));
+        let Changes {
+            markers, marked, ..
+        } = &mut self.changes;
+        if !markers.contains_key(key) && !marked.contains(key) {
+            self.markers.add()?;
+        }
+        markers.insert(key.clone(), (marker, at));
         Ok(())
     }
 }
@@ -321,12 +363,31 @@ impl Write for Tables<'_> {
         let (before, max) = (sql::nanos(before), i64::try_from(max).unwrap_or(i64::MAX));
         let rows = self.query(&self.texts.sweep, &[int(&before), int(&max)])?;
         let swept: Option<i64> = rows.first().map(|row| cell(row, 0)).transpose()?;
-        Ok(swept.map_or(0, |swept| usize::try_from(swept).unwrap_or(0)))
+        let swept = swept.map_or(0, |swept| usize::try_from(swept).unwrap_or(0));
+        self.markers.sweep(swept);
+        Ok(swept)
     }
 }
 
 impl Rows for Tables<'_> {
     fn outbox(&mut self) -> Result<&mut dyn OutboxRows, StoreError> {
         Err(engine("the relay has connections of its own"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_markers_are_added_than_there_may_be() {
+        let mut markers = Markers { count: 2, max: 3 };
+        markers.add().unwrap();
+        let full = engine("markers: there are 3 already").to_string();
+        assert_eq!(markers.add().unwrap_err().to_string(), full);
+        assert_eq!(markers.count, 3);
+        markers.sweep(2);
+        markers.add().unwrap();
+        assert_eq!(markers.count, 2);
     }
 }
