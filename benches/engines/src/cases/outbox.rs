@@ -7,9 +7,10 @@ use std::time::Instant;
 use async_trait::async_trait;
 use dpat_core::{Clock as _, SystemClock, SystemEntropy, TokioTime, Uuid7Generator};
 use dpat_outbox::{Delivery, Event, Limits, PublishError, Relay, RelayConfig, Sink};
-use dpat_postgres::{Config, Outbox};
+use dpat_postgres::{Config, Outbox, sql};
 use tokio::sync::oneshot;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Statement, Transaction};
 
 use super::postgres::{CONNECTIONS, Own, connect};
 use super::{SAME, payload};
@@ -21,10 +22,14 @@ What each side does:
 
 - *append*: a transaction of tokio-postgres inserts a row of the caller's, and the event; 8 connections. *plain table* inserts \
 the event into a table by one prepared statement. *same work* encodes it, and inserts two rows, the event and its state, by the exported \
-statement of dpat-postgres. *dpat-postgres* looks at its bounds as well, once a second. No `NOTIFY` on any side.
-- *relay*: events without keys lie there, and go to a sink that takes all at once. The bare side is the loop that many write by hand: \
+statement of dpat-postgres. *dpat-postgres* looks at its bounds as well, once a second. No `NOTIFY` on any side. \
+In a transaction of yours, *dpat-postgres* cannot keep its statement prepared, \
+and the server plans it for each append; who prepares the \
+exported text on a connection of their own has the row *same work*.
+- *relay*: events without keys lie there, and go to a sink that takes all at once. *same work* runs the \
+statements of dpat-postgres by hand, prepared: a claim by a lease, and a mark of what was sent. *plain table* is the loop that many write: \
 `SELECT … WHERE NOT sent ORDER BY id LIMIT 64`, then `UPDATE … SET sent`. It has one relay, no order by key, no attempts that are \
-counted, no pause after an error, and it passes over what commits late. *dpat-postgres* claims by a lease, and marks what was sent.";
+counted, no pause after an error, and it passes over what commits late.";
 
 const APPEND: &str = "\
     Each inserts a row of its own and an event in one transaction, and waits for the commit; events are removed outside of the time.";
@@ -83,7 +88,7 @@ pub(super) async fn postgres(servers: &Servers, in_flight: usize) -> Vec<Case> {
             least: 512,
             work: RELAY,
             ours: relay(&url, in_flight).await,
-            peers: vec![bare_relay(&url).await],
+            peers: vec![relay_by_hand(&url).await, bare_relay(&url).await],
         });
     }
     cases
@@ -250,9 +255,142 @@ async fn relay(url: &str, in_flight: usize) -> Contender {
     })
 }
 
+/// The statements of our own relay, each of up to 64 events: a claim by a lease, which passes over what others have locked, and a
+/// mark of what was sent.
+async fn relay_by_hand(url: &str) -> Contender {
+    let outbox = ours(url, "hand_relay").await;
+    let url = url.to_owned();
+    Contender::new(&format!("tokio-postgres@{SAME}"), move |count| {
+        let (outbox, url) = (outbox.clone(), url.clone());
+        async move {
+            let mut client = connect(&url).await;
+            let mut tx = client.transaction().await.expect("begun");
+            for _ in 0..count {
+                let appended = outbox.append(&mut tx, &event(), SystemClock.wall()).await;
+                appended.expect("appended");
+            }
+            dpat_postgres::commit(tx).await.expect("committed");
+            let statements = Relaying::new(&client, &url).await;
+            let start = Instant::now();
+            let mut left = count;
+            while left > 0 {
+                let positions = statements.claim(&mut client).await;
+                statements.mark(&mut client, &positions).await;
+                left -= positions.len() as u64;
+            }
+            let elapsed = start.elapsed();
+            run(&url, "TRUNCATE hand_relay_events, hand_relay_states").await;
+            Timed {
+                elapsed,
+                each: Vec::new(),
+            }
+        }
+    })
+}
+
+/// The statements of a relay, prepared.
+struct Relaying {
+    loose: Statement,
+    heads: Statement,
+    set_states: Statement,
+    contents: Statement,
+    lock_lanes: Statement,
+    lock_rows: Statement,
+}
+
+impl Relaying {
+    async fn new(client: &Client, url: &str) -> Self {
+        let config = Config::new(url, "hand_relay").expect("a name");
+        let texts = sql::statements(&config, sql::Part::Outbox);
+        let prepare = async |name: &str, types: &[Type]| {
+            let text = texts.iter().find(|text| text.0 == name);
+            let (_, text) = text.expect("a statement of this name");
+            client.prepare_typed(text, types).await.expect("prepared")
+        };
+        let (ints, texts_of) = (Type::INT8_ARRAY, Type::TEXT_ARRAY);
+        let states = [
+            ints.clone(),
+            texts_of.clone(),
+            ints.clone(),
+            ints.clone(),
+            ints.clone(),
+            ints.clone(),
+            ints.clone(),
+            texts_of,
+            Type::BYTEA_ARRAY,
+        ];
+        Self {
+            loose: prepare("loose", &[]).await,
+            heads: prepare("heads", &[]).await,
+            set_states: prepare("set_states", &states).await,
+            contents: prepare("contents", &[]).await,
+            lock_lanes: prepare("lock_lanes", &[]).await,
+            lock_rows: prepare("lock_rows", &[]).await,
+        }
+    }
+
+    async fn claim(&self, client: &mut Client) -> Vec<i64> {
+        let now = sql::nanos(SystemClock.wall());
+        let tx = client.transaction().await.expect("begun");
+        let rows = tx
+            .query(&self.loose, &[&now, &64_i64])
+            .await
+            .expect("looked");
+        tx.query(&self.heads, &[&now, &64_i64])
+            .await
+            .expect("looked");
+        let positions: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        self.set(
+            &tx,
+            &positions,
+            "claimed",
+            (Some(now + 30_000_000_000), None),
+        )
+        .await;
+        let contents = tx.query(&self.contents, &[&positions]).await.expect("read");
+        for row in &contents {
+            let event = Event::decode(row.get(1)).expect("an event");
+            assert_eq!(event.payload().len(), super::PAYLOAD);
+        }
+        tx.commit().await.expect("committed");
+        positions
+    }
+
+    async fn mark(&self, client: &mut Client, positions: &Vec<i64>) {
+        let now = sql::nanos(SystemClock.wall());
+        let tx = client.transaction().await.expect("begun");
+        tx.query(&self.lock_lanes, &[positions])
+            .await
+            .expect("locked");
+        tx.query(&self.lock_rows, &[positions])
+            .await
+            .expect("locked");
+        self.set(&tx, positions, "sent", (None, Some(now))).await;
+        tx.commit().await.expect("committed");
+    }
+
+    async fn set(
+        &self,
+        tx: &Transaction<'_>,
+        positions: &[i64],
+        phase: &str,
+        (due, sent_at): (Option<i64>, Option<i64>),
+    ) {
+        let all = positions.len();
+        let ones = vec![1_i64; all];
+        let (due, sent_at) = (vec![due; all], vec![sent_at; all]);
+        let (phases, reasons) = (vec![phase; all], vec![None::<&str>; all]);
+        let states = vec![&[7_u8; 40][..]; all];
+        let params: [&(dyn ToSql + Sync); 9] = [
+            &positions, &phases, &ones, &ones, &due, &due, &sent_at, &reasons, &states,
+        ];
+        tx.execute(&self.set_states, &params).await.expect("set");
+    }
+}
+
 async fn bare_relay(url: &str) -> Contender {
     let url = url.to_owned();
-    Contender::new("tokio-postgres", move |count| {
+    Contender::new("tokio-postgres@plain table", move |count| {
         let url = url.clone();
         async move {
             let client = connect(&url).await;

@@ -170,14 +170,14 @@ async fn swaps(url: &str, in_flight: usize) -> Contender {
     made.expect("a table");
     let insert = config.sql(
         "WITH new AS (INSERT INTO {schema}.{prefix}_records (key, version, expires, bytes, record) \
-         VALUES ($1, nextval('{schema}.{prefix}_versions'), $2, length($1) + length($3), $3) \
+         VALUES ($1::bytea, nextval('{schema}.{prefix}_versions'), $2::bigint, length($1::bytea) + length($3::bytea), $3::bytea) \
          ON CONFLICT DO NOTHING RETURNING version) \
          SELECT version, NULL::bytea FROM new UNION ALL \
          SELECT version, record FROM {schema}.{prefix}_records WHERE key = $1 AND NOT EXISTS (SELECT FROM new)",
     );
     let update = config.sql(
-        "UPDATE {schema}.{prefix}_records SET version = nextval('{schema}.{prefix}_versions'), expires = $2, \
-         bytes = length($1) + length($3), record = $3 WHERE key = $1 AND version = $4 RETURNING version",
+        "UPDATE {schema}.{prefix}_records SET version = nextval('{schema}.{prefix}_versions'), expires = $2::bigint, \
+         bytes = length($1::bytea) + length($3::bytea), record = $3 WHERE key = $1 AND version = $4::bigint RETURNING version",
     );
     let bare = Arc::new(Bare::new(url, "", &[&insert, &update]).await);
     Contender::tasks(
