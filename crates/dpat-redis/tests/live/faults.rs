@@ -298,7 +298,8 @@ fn a_future_that_is_dropped_leaves_the_connection_usable(url: &str) -> Result<()
 }
 
 /// How many scripts the server has run.
-fn scripts(admin: &Admin) -> u64 {
+/// How many scripts the server has run by their digests.
+pub(crate) fn scripts(admin: &Admin) -> u64 {
     let stats = admin.run(&["INFO", "commandstats"]);
     let stats: String = redis::from_redis_value(stats).unwrap();
     let calls = stats.split("cmdstat_evalsha:calls=").nth(1);

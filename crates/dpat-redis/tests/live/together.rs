@@ -13,6 +13,7 @@ use dpat_testkit::servers::Server;
 use futures_util::future::join_all;
 use libtest_mimic::{Failed, Trial};
 
+use crate::faults::scripts;
 use crate::kit::{self, Admin, run};
 
 /// How many ask at one time.
@@ -68,14 +69,6 @@ fn inserted(store: &ResponseStore, keys: &[Key]) -> Vec<Result<Inserted, StoreEr
         }
         all
     })
-}
-
-fn scripts(admin: &Admin) -> u64 {
-    let stats = admin.run(&["INFO", "commandstats"]);
-    let stats: String = redis::from_redis_value(stats).unwrap();
-    let calls = stats.split("cmdstat_evalsha:calls=").nth(1);
-    let calls = calls.and_then(|calls| calls.split(',').next());
-    calls.map_or(0, |calls| calls.parse().unwrap())
 }
 
 fn changes_of_rows_at_one_time_go_together(server: Server) -> Result<(), Failed> {
