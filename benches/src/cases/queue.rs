@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dpat_core::{Clock, Instant, Sleep, SystemClock, Wall};
-use dpat_queue::{Message, Outcome, Queue, WalQueue, WhenFull};
+use dpat_queue::{Message, Outcome, Queue, Settlement, WalQueue, WhenFull};
 use dpat_storage::FsStorage;
 use dpat_testkit::servers::{Engine, Server};
 use dpat_wal::Durability;
@@ -23,7 +23,8 @@ pub(super) const NOTES: &str = "\
 What each side does:
 
 - In memory, *dpat-queue* leases a message when it is received, and a second call settles it; until then it can come again. \
-It has an id, a priority, a time and limits in bytes. *async-channel*, *flume* and *crossfire* are bounded channels: a message \
+It has an id, a priority, a time and limits in bytes. With `calls=batches` it sends, receives and settles a burst by one call \
+each. *async-channel*, *flume* and *crossfire* are bounded channels: a message \
 that was received is gone.
 - Durable, each thread sends a message of 256 bytes, receives one and settles it, and waits for each of the three. \
 *dpat-queue* shares one sync between the threads that wait; *SQLite* is a table with an insert, an update that claims the \
@@ -42,7 +43,11 @@ const EACH: u64 = 8;
 const UNSYNCED: u64 = 1_000;
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = [1, 64].map(in_turn).into();
+    let mut cases: Vec<Case> = [1, 64]
+        .map(|burst| in_turn(burst, one_by_one(burst)))
+        .into();
+    let batches = in_turn(64, in_batches(64));
+    cases.push(batches.param("calls", "batches"));
     cases.push(across());
     cases.extend([1, 16, 64].map(durable));
     cases.push(unsynced());
@@ -108,21 +113,46 @@ async fn receive_and_settle(queue: &Queue) {
     settled.expect("it is ours");
 }
 
-/// Sends a burst and receives it again, on one thread.
-fn in_turn(burst: u64) -> Case {
-    let ours = {
-        let queue = in_memory();
-        Contender::single("dpat-queue", move || {
-            block_on(async {
-                for _ in 0..burst {
-                    queue.send(Message::new(payload())).await.expect("room");
-                }
-                for _ in 0..burst {
-                    receive_and_settle(&queue).await;
-                }
+/// Our side of a burst: a call for each message.
+fn one_by_one(burst: u64) -> Contender {
+    let queue = in_memory();
+    Contender::single("dpat-queue", move || {
+        block_on(async {
+            for _ in 0..burst {
+                queue.send(Message::new(payload())).await.expect("room");
+            }
+            for _ in 0..burst {
+                receive_and_settle(&queue).await;
+            }
+        });
+    })
+}
+
+/// Our side of a burst: a call for all messages.
+fn in_batches(burst: usize) -> Contender {
+    let queue = in_memory();
+    Contender::single("dpat-queue", move || {
+        block_on(async {
+            let batch = (0..burst).map(|_| Message::new(payload())).collect();
+            for sent in queue.send_batch(batch).await {
+                sent.expect("room");
+            }
+            let received = queue.receive_batch(burst, Duration::ZERO).await;
+            let received = received.expect("open");
+            assert_eq!(received.len(), burst);
+            let done = received.iter().map(|delivery| Settlement {
+                receipt: delivery.receipt,
+                outcome: Outcome::Done,
             });
-        })
-    };
+            for settled in queue.settle_batch(done.collect()).await {
+                settled.expect("it is ours");
+            }
+        });
+    })
+}
+
+/// Sends a burst and receives it again, on one thread.
+fn in_turn(burst: u64, ours: Contender) -> Case {
     let channel = {
         let (sender, receiver) = async_channel::bounded(CAPACITY);
         Contender::single("async-channel", move || {

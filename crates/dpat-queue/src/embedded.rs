@@ -306,18 +306,43 @@ impl Embedded {
         receipt: Receipt,
         outcome: &Outcome,
     ) -> Result<Option<Ticket>, SettleError> {
-        self.with(self.now(), |state| {
-            state.check()?;
-            let record = state.machine.settle(receipt, outcome)?;
-            #[cfg(feature = "test-util")]
-            if !self.config.rules.reject_at_once() {
-                let mut ticket = None;
-                for step in state.machine.in_two_steps(record) {
-                    ticket = self.write(state, step)?;
-                }
-                return Ok(ticket);
+        self.with(self.now(), |state| self.settle_now(state, receipt, outcome))
+    }
+
+    #[inline]
+    fn settle_now(
+        &self,
+        state: &mut State,
+        receipt: Receipt,
+        outcome: &Outcome,
+    ) -> Result<Option<Ticket>, SettleError> {
+        state.check()?;
+        let record = state.machine.settle(receipt, outcome)?;
+        #[cfg(feature = "test-util")]
+        if !self.config.rules.reject_at_once() {
+            let mut ticket = None;
+            for step in state.machine.in_two_steps(record) {
+                ticket = self.write(state, step)?;
             }
-            Ok(self.write(state, record)?)
+            return Ok(ticket);
+        }
+        Ok(self.write(state, record)?)
+    }
+
+    /// Settles all, in memory, at one time and behind one lock.
+    fn settle_together<'o>(
+        &self,
+        batch: impl Iterator<Item = (Receipt, &'o Outcome)>,
+    ) -> Vec<Result<(), SettleError>> {
+        self.with(self.now(), |state| {
+            let settle = |(receipt, outcome): (Receipt, &Outcome)| match outcome {
+                Outcome::Done => {
+                    state.check()?;
+                    state.machine.settle_done(receipt)
+                }
+                _ => self.settle_now(state, receipt, outcome).map(drop),
+            };
+            batch.map(settle).collect()
         })
     }
 
@@ -325,6 +350,9 @@ impl Embedded {
         &self,
         batch: impl Iterator<Item = (Receipt, &Outcome)>,
     ) -> Vec<Result<(), SettleError>> {
+        if self.journal.is_none() {
+            return self.settle_together(batch);
+        }
         // All are written before the first is waited for: they share a sync.
         let batch: Vec<_> = batch.collect();
         let mut written = Vec::new();

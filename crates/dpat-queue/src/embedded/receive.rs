@@ -87,12 +87,17 @@ impl Embedded {
             open(state)?;
             let mut records = Vec::new();
             while handed_out.deliveries.len() < max {
+                if self.journal.is_none() {
+                    match state.machine.hand_out() {
+                        Some(delivery) => handed_out.deliveries.push(delivery),
+                        None => break,
+                    }
+                    continue;
+                }
                 let Some((record, id)) = claim(state) else {
                     break;
                 };
-                if self.journal.is_some() {
-                    records.push(record);
-                }
+                records.push(record);
                 handed_out.deliveries.extend(state.machine.delivery(id));
             }
             match &self.journal {

@@ -31,7 +31,12 @@ impl Embedded {
     pub(crate) async fn send_all(&self, batch: Vec<Message>) -> Vec<Result<Sent, SendError>> {
         // All are taken in before the first is waited for: they share a sync.
         let mut taken = Vec::with_capacity(batch.len());
-        for message in batch {
+        let mut rest = batch.into_iter();
+        let refused = match self.journal {
+            None => self.send_together(&mut rest, &mut taken),
+            Some(_) => None,
+        };
+        for message in refused.into_iter().chain(rest) {
             taken.push(self.take_in(message).await);
         }
         let mut all = Vec::with_capacity(taken.len());
@@ -45,6 +50,27 @@ impl Embedded {
             });
         }
         all
+    }
+
+    /// Takes in, in memory, at one time and behind one lock, as many as there is room for; returns the first that has to wait.
+    fn send_together(
+        &self,
+        batch: &mut impl Iterator<Item = Message>,
+        taken: &mut Vec<Result<(Sent, Option<Ticket>), SendError>>,
+    ) -> Option<Message> {
+        let waits = self.config.when_full == WhenFull::Wait;
+        self.with(self.now(), |state| {
+            for message in batch {
+                let checked = message.check(self.config.message_bytes_max);
+                let checked = checked.map_err(SendError::from);
+                let mut message = Some(message);
+                match checked.and_then(|()| self.send_now(state, &mut message)) {
+                    Err(SendError::Full { .. }) if waits => return message,
+                    answer => taken.push(answer),
+                }
+            }
+            None
+        })
     }
 
     #[inline]
@@ -101,62 +127,70 @@ impl Embedded {
     /// Takes the message, if it can be sent now.
     #[inline]
     fn try_send(&self, message: &mut Option<Message>) -> Result<(Sent, Option<Ticket>), SendError> {
-        self.with(self.now(), |state| {
-            state.check()?;
-            if state.closed {
-                return Err(SendError::Closed);
+        self.with(self.now(), |state| self.send_now(state, message))
+    }
+
+    /// Takes the message, if it can be sent now.
+    #[inline]
+    fn send_now(
+        &self,
+        state: &mut State,
+        message: &mut Option<Message>,
+    ) -> Result<(Sent, Option<Ticket>), SendError> {
+        state.check()?;
+        if state.closed {
+            return Err(SendError::Closed);
+        }
+        let Some(wanted) = &*message else {
+            return Err(SendError::Closed);
+        };
+        let plan = state.machine.send(wanted)?;
+        let (id, duplicate) = match &plan {
+            Plan::Duplicate(id) => (*id, true),
+            Plan::Take { id, .. } => (*id, false),
+        };
+        let sent = Sent {
+            id: MessageId::new(id.into()),
+            duplicate,
+        };
+        let victims = match plan {
+            Plan::Duplicate(_) => {
+                // The first one may not be durable yet: the answer waits for it.
+                let ticket = self.write(state, Record::Noted)?;
+                state.machine.count_duplicate();
+                return Ok((sent, ticket));
             }
-            let Some(wanted) = &*message else {
-                return Err(SendError::Closed);
-            };
-            let plan = state.machine.send(wanted)?;
-            let (id, duplicate) = match &plan {
-                Plan::Duplicate(id) => (*id, true),
-                Plan::Take { id, .. } => (*id, false),
-            };
-            let sent = Sent {
-                id: MessageId::new(id.into()),
-                duplicate,
-            };
-            let victims = match plan {
-                Plan::Duplicate(_) => {
-                    // The first one may not be durable yet: the answer waits for it.
-                    let ticket = self.write(state, Record::Noted)?;
-                    state.machine.count_duplicate();
-                    return Ok((sent, ticket));
-                }
-                Plan::Take { victims, .. } => victims,
-            };
-            if self.journal.is_none() && victims.is_empty() {
-                if let Some(message) = message.take() {
-                    state.machine.take_in(id, message);
-                }
-                return Ok((sent, None));
+            Plan::Take { victims, .. } => victims,
+        };
+        if self.journal.is_none() && victims.is_empty() {
+            if let Some(message) = message.take() {
+                state.machine.take_in(id, message);
             }
-            // On a log that has no room just now, nothing is done and the message is kept.
-            let record = match &self.journal {
-                None => message
-                    .take()
-                    .map(|message| state.machine.sent(id, message)),
-                Some(_) => Some(state.machine.sent(id, wanted.clone())),
-            };
-            let Some(record) = record else {
-                return Err(SendError::Closed);
-            };
-            if victims.is_empty() {
-                return Ok((sent, self.write(state, record)?));
-            }
-            let why = Why::Dropped;
-            let victims = victims.into_iter().map(|id| Record::Removed { id, why });
-            let records: Vec<Record> = victims.chain([record]).collect();
-            let ticket = match &self.journal {
-                None => None,
-                Some(journal) => Some(journal.submit(&records)?),
-            };
-            records
-                .into_iter()
-                .for_each(|record| state.machine.apply(record));
-            Ok((sent, ticket))
-        })
+            return Ok((sent, None));
+        }
+        // On a log that has no room just now, nothing is done and the message is kept.
+        let record = match &self.journal {
+            None => message
+                .take()
+                .map(|message| state.machine.sent(id, message)),
+            Some(_) => Some(state.machine.sent(id, wanted.clone())),
+        };
+        let Some(record) = record else {
+            return Err(SendError::Closed);
+        };
+        if victims.is_empty() {
+            return Ok((sent, self.write(state, record)?));
+        }
+        let why = Why::Dropped;
+        let victims = victims.into_iter().map(|id| Record::Removed { id, why });
+        let records: Vec<Record> = victims.chain([record]).collect();
+        let ticket = match &self.journal {
+            None => None,
+            Some(journal) => Some(journal.submit(&records)?),
+        };
+        records
+            .into_iter()
+            .for_each(|record| state.machine.apply(record));
+        Ok((sent, ticket))
     }
 }

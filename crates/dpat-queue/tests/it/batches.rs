@@ -1,12 +1,14 @@
-//! Settlements in batches: each for itself, and answered in order.
+//! Batches: each message for itself, and answered in order.
 
 use std::time::Duration;
 
+use dpat_core::{Classify as _, Effect};
 use dpat_queue::conformance::{Harness, Setup};
-use dpat_queue::{Outcome, Queue, SettleError, Settlement};
+use dpat_queue::{Message, Outcome, Queue, SendError, SettleError, Settlement, WhenFull};
+use dpat_testkit::{End, Task, drop_at_every_await};
 
 use crate::memory::InMemory;
-use crate::world::{now, receive, send};
+use crate::world::{done, now, receive, send, text, texts};
 
 fn settle(queue: &Queue, batch: Vec<Settlement>) -> Vec<Result<(), SettleError>> {
     now(queue.settle_batch(batch))
@@ -123,6 +125,94 @@ fn a_batch_of_long_reasons_fits_into_a_small_log() {
     }
     let stats = now(queue.stats()).unwrap();
     assert_eq!((stats.retried, stats.done), (1_000, 1_000));
+}
+
+fn messages<const N: usize>(texts: [&str; N]) -> Vec<Message> {
+    texts.map(|text| Message::new(text.to_owned())).into()
+}
+
+/// A queue of two messages, whose senders wait for room.
+fn waiting(time: &dpat_core::ManualTime) -> Queue {
+    let builder = Queue::builder().messages_max(2).when_full(WhenFull::Wait);
+    builder.in_memory(time.clone()).unwrap()
+}
+
+#[test]
+fn a_batch_that_does_not_fit_waits_in_its_order() {
+    let time = dpat_core::ManualTime::new();
+    let queue = &waiting(&time);
+    let mut sending = Task::new(queue.send_batch(messages(["a", "b", "c", "d", "e"])));
+    sending.assert_pending();
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let out = receive(queue, 1);
+        seen.push(text(&out[0]).to_owned());
+        done(queue, &out[0]);
+        if seen.len() < 3 {
+            sending.assert_pending();
+        }
+        if seen.len() == 3 {
+            let sent = sending.assert_ready();
+            assert!(sent.into_iter().all(|answer| answer.is_ok()));
+        }
+    }
+    assert_eq!(seen, ["a", "b", "c", "d", "e"]);
+}
+
+#[test]
+fn messages_of_a_batch_stand_each_for_itself() {
+    let queue = Queue::builder().messages_max(3).message_bytes_max(4);
+    let queue = queue.in_memory(dpat_core::ManualTime::new()).unwrap();
+    let mut batch = messages(["a", "too long", "b", "again", "c", "d"]);
+    batch[0] = Message::new("a").dedup("once");
+    batch[3] = Message::new("a").dedup("once");
+    let answers = now(queue.send_batch(batch));
+    let ids: Vec<_> = answers
+        .iter()
+        .map(|one| one.as_ref().ok().map(|sent| sent.id))
+        .collect();
+    assert!(ids[0].is_some() && ids[0] == ids[3]);
+    assert!(ids[0] < ids[2] && ids[2] < ids[4]);
+    let refused = |at: usize| answers[at].as_ref().unwrap_err();
+    assert!(
+        matches!(refused(1), SendError::Invalid(_)),
+        "{:?}",
+        answers[1]
+    );
+    assert!(
+        matches!(refused(5), SendError::Full { .. }),
+        "{:?}",
+        answers[5]
+    );
+    assert_eq!(refused(5).effect(), Effect::NotDone);
+    assert_eq!(texts(&queue), ["a", "b", "c"]);
+}
+
+#[test]
+fn a_send_of_a_batch_may_be_dropped_at_every_await() {
+    let awaits = drop_at_every_await(
+        || {
+            let time = dpat_core::ManualTime::new();
+            let queue = waiting(&time);
+            let here = queue.clone();
+            let sending = async move { here.send_batch(messages(["a", "b", "c", "d"])).await };
+            (sending, queue)
+        },
+        |queue| {
+            for delivery in receive(queue, 1) {
+                done(queue, &delivery);
+            }
+        },
+        |queue, end| {
+            let left = texts(&queue);
+            match end {
+                End::Completed(answers) => assert!(answers.iter().all(Result::is_ok)),
+                // What was taken in is there, in its order, and nothing else.
+                End::Dropped { .. } => assert!(left.is_sorted() && left.len() <= 2, "{left:?}"),
+            }
+        },
+    );
+    assert!(awaits >= 2, "{awaits}");
 }
 
 #[test]
