@@ -202,7 +202,11 @@ impl Embedded {
         // Filled in place: what is carried out by value is copied.
         let (mut wakes, mut trash) = (Wakes::default(), Trash::default());
         let result = self.state.with(|state| {
-            let due_before = state.machine.next_due();
+            // Only who waits asks, and while this runs nobody comes to wait.
+            let due_before = match state.receivers.is_empty() {
+                true => None,
+                false => state.machine.next_due(),
+            };
             let result = run(state);
             state.wakes(due_before, &mut wakes);
             state.machine.take_trash(&mut trash);

@@ -504,13 +504,22 @@ impl Machine {
             0 => {}
             // The list keeps its memory.
             1 => into.one = self.trash.pop(),
-            _ => into.more = std::mem::take(&mut self.trash),
+            // What replaces it is as large: the next batch does not grow it step by step.
+            many => {
+                let next = Vec::with_capacity(many);
+                into.more = std::mem::replace(&mut self.trash, next);
+            }
         }
     }
 
     #[inline]
     pub(crate) fn has_ready(&self) -> bool {
         !self.paused && self.ready.first().is_some()
+    }
+
+    /// How many are ready.
+    pub(crate) const fn ready(&self) -> usize {
+        self.ready.len()
     }
 
     pub(crate) const fn leased(&self) -> u64 {

@@ -116,9 +116,10 @@ impl Wakes {
 
     #[inline]
     pub(crate) fn wake(self) {
-        if let Some(waker) = self.first {
-            waker.wake();
-        }
+        let Some(first) = self.first else {
+            return;
+        };
+        first.wake();
         self.more.into_iter().for_each(Waker::wake);
     }
 }

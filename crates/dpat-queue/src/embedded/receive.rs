@@ -86,6 +86,8 @@ impl Embedded {
         let ticket = self.with(now, |state| {
             open(state)?;
             let mut records = Vec::new();
+            let ready = state.machine.ready().min(max);
+            handed_out.deliveries.reserve_exact(ready);
             while handed_out.deliveries.len() < max {
                 if self.journal.is_none() {
                     match state.machine.hand_out() {

@@ -63,16 +63,19 @@ impl<K: Copy + Ord> InOrder<K> {
     /// Inserts a slot, or moves it to another key.
     #[inline]
     pub(super) fn insert(&mut self, slot: u32, key: K) {
-        self.remove(slot);
         let index = slot as usize;
-        if self.spots.len() <= index {
-            let spot = Spot {
-                place: NOWHERE,
-                before: NOWHERE,
-                after: NOWHERE,
-                key,
-            };
-            self.spots.resize(index + 1, spot);
+        match self.spots.get(index) {
+            Some(spot) if spot.place == NOWHERE => {}
+            Some(_) => drop(self.remove(slot)),
+            None => {
+                let spot = Spot {
+                    place: NOWHERE,
+                    before: NOWHERE,
+                    after: NOWHERE,
+                    key,
+                };
+                self.spots.resize(index + 1, spot);
+            }
         }
         self.len += 1;
         let last = self.last;
@@ -105,6 +108,12 @@ impl<K: Copy + Ord> InOrder<K> {
     /// Removes a slot; false if it was not there.
     #[inline]
     pub(super) fn remove(&mut self, slot: u32) -> bool {
+        // Most queues have nothing that ends, and nothing that makes room.
+        self.len > 0 && self.take_out(slot)
+    }
+
+    #[inline]
+    fn take_out(&mut self, slot: u32) -> bool {
         let Some(spot) = self.spots.get_mut(slot as usize) else {
             return false;
         };
