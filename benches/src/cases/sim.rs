@@ -14,7 +14,7 @@ What each side does:
 
 - Every node sends a message of 16 bytes to the next one and passes on what it receives, until it has received its \
 share: as many messages are under way as there are nodes, each for 0.5 to 1.5 ms of simulated time, uniformly \
-distributed with dpat-sim and madsim, exponentially with turmoil. Starting and ending the simulation is included.
+distributed with dpat-sim and madsim, exponentially with turmoil. Starting and ending the simulation is included, and is most of it where each node sends one message.
 - *dpat-sim* runs pure state machines and keeps the hash of the trace, in which every delivery is with its content. \
 *turmoil* and *madsim* run async code that was not written for simulation, which is what they are for: tasks, \
 wakers, sockets.
@@ -24,36 +24,47 @@ built: `cargo xtask bench sim` builds it).";
 
 /// Messages in all, spread over the nodes.
 const MESSAGES: u64 = 30_000;
-/// With a thousand nodes: there turmoil, which looks at every pair of hosts for each host in each step, takes seconds for a step.
-const MESSAGES_OF_MANY: u64 = 2_000;
+/// With a thousand nodes turmoil, which looks at every pair of hosts for each host in each step, takes seconds for a step.
+const MESSAGES_OF_MANY: u64 = 1_000;
 const EARLIEST: Duration = Duration::from_micros(500);
 const LATEST: Duration = Duration::from_micros(1_500);
 const SEED: u64 = 7;
 
 pub(super) fn cases() -> Vec<Case> {
-    [3, 10, 100, 1_000].map(case).into()
+    let with_both = [3, 10, 100].map(|nodes| {
+        let hops = MESSAGES / u64::from(nodes);
+        let peers = [Some(turmoil(nodes, hops)), madsim(nodes, hops)];
+        case(nodes, hops, peers)
+    });
+    let many = 1_000;
+    let with_turmoil = {
+        let hops = MESSAGES_OF_MANY / u64::from(many);
+        case(many, hops, [Some(turmoil(many, hops)), None])
+    };
+    let with_madsim = {
+        let hops = MESSAGES / u64::from(many);
+        case(many, hops, [madsim(many, hops), None])
+    };
+    let mut cases: Vec<Case> = with_both.into();
+    cases.extend([with_turmoil, with_madsim]);
+    cases
 }
 
-fn case(nodes: u32) -> Case {
-    let messages = if nodes < 1_000 {
-        MESSAGES
-    } else {
-        MESSAGES_OF_MANY
-    };
-    let hops = messages / u64::from(nodes);
-    let mut peers = vec![Contender::single("turmoil", move || {
-        turmoil_ring(nodes, hops);
-    })];
-    peers.extend(madsim(nodes, hops));
+fn case(nodes: u32, hops: u64, peers: [Option<Contender>; 2]) -> Case {
     Case::new(
         "sim",
         "message in a ring",
         "Delivers a message of 16 bytes and sends the next; time is given per delivered message.",
         Contender::single("dpat-sim", move || ring(nodes, hops)),
-        peers,
+        peers.into_iter().flatten().collect(),
     )
     .param("nodes", nodes)
+    .param("messages", u64::from(nodes) * hops)
     .items(u64::from(nodes) * hops)
+}
+
+fn turmoil(nodes: u32, hops: u64) -> Contender {
+    Contender::single("turmoil", move || turmoil_ring(nodes, hops))
 }
 
 /// A node of the ring.
