@@ -5,6 +5,22 @@
     reason = "the output of a command"
 )]
 
+/// As the one of std, but a reader that has gone (`cargo xtask ci | head`) ends nothing.
+macro_rules! print {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _gone = write!(std::io::stdout(), $($text)*);
+    }};
+}
+
+/// As the one of std, but a reader that has gone ends nothing.
+macro_rules! println {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _gone = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod bench;
 mod ci;
 mod clock;
