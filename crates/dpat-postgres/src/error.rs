@@ -157,7 +157,7 @@ impl EngineError {
     }
 
     /// No room.
-    #[cfg(feature = "idempotency")]
+    #[cfg(any(feature = "idempotency", feature = "queue"))]
     pub(crate) fn full(field: &str, limit: u64) -> Self {
         let what = format!("{field}: the limit of {limit} is reached");
         Self::new(Class::Overloaded, Effect::NotDone, what)

@@ -20,6 +20,8 @@ pub(super) struct Most {
     pub(super) items: usize,
     /// Beyond the first call.
     pub(super) bytes: usize,
+    /// How many calls wait for a turn.
+    pub(super) waiting: usize,
 }
 
 /// What a call brings.
@@ -53,6 +55,8 @@ pub(super) struct Joiner<T, R> {
 /// A call that has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unanswered {
+    /// As many wait as may: nothing was begun.
+    Full,
     /// Its turn has not come in time: nothing was begun.
     Waited,
     /// It was begun.
@@ -87,7 +91,10 @@ impl<T: Send + 'static, R: Send + 'static> Joiner<T, R> {
         let entered = self.state.with(|state| {
             if state.busy < self.most.turns {
                 state.busy += 1;
-                return Err(brought.call);
+                return Entered::Goes(brought.call);
+            }
+            if state.waiting.len() >= self.most.waiting {
+                return Entered::Full;
             }
             let (answer, receiver) = oneshot::channel();
             let number = state.next;
@@ -97,11 +104,12 @@ impl<T: Send + 'static, R: Send + 'static> Joiner<T, R> {
                 brought,
                 answer,
             });
-            Ok((number, receiver))
+            Entered::Waits(number, receiver)
         });
         let (number, mut receiver) = match entered {
-            Ok(waits) => waits,
-            Err(call) => {
+            Entered::Waits(number, receiver) => (number, receiver),
+            Entered::Full => return Err(Unanswered::Full),
+            Entered::Goes(call) => {
                 let turn = Turn {
                     joiner: Arc::clone(self),
                     work,
@@ -111,20 +119,27 @@ impl<T: Send + 'static, R: Send + 'static> Joiner<T, R> {
                 return answer.ok_or(Unanswered::Late);
             }
         };
+        // What a call brings is not kept for one that was dropped.
+        let place = Place {
+            joiner: self,
+            number,
+        };
         match timeout_at(by, &mut receiver).await {
             Ok(answer) => answer.map_err(|_| Unanswered::Late),
-            Err(_) if self.leave(number) => Err(Unanswered::Waited),
+            Err(_) if place.joiner.leave(number) => Err(Unanswered::Waited),
             Err(_) => receiver.try_recv().map_err(|_| Unanswered::Late),
         }
     }
 
     /// Takes a call out; false: it was begun.
     fn leave(&self, number: u64) -> bool {
-        self.state.with(|state| {
-            let before = state.waiting.len();
-            state.waiting.retain(|one| one.number != number);
-            before > state.waiting.len()
-        })
+        let left = self.state.with(|state| {
+            let at = state
+                .waiting
+                .binary_search_by_key(&number, |one| one.number);
+            at.ok().and_then(|at| state.waiting.remove(at))
+        });
+        left.is_some()
     }
 
     /// Takes as many as may go together; if nobody waits, the turn is free.
@@ -133,10 +148,6 @@ impl<T: Send + 'static, R: Send + 'static> Joiner<T, R> {
             let (mut items, mut bytes) = (0, 0);
             let mut group: Vec<Waiting<T, R>> = Vec::new();
             while let Some(one) = state.waiting.pop_front() {
-                // Who was dropped meanwhile is not sent.
-                if one.answer.is_closed() {
-                    continue;
-                }
                 items += one.brought.items;
                 bytes += one.brought.bytes;
                 let fits = items <= self.most.items && bytes <= self.most.bytes;
@@ -151,6 +162,25 @@ impl<T: Send + 'static, R: Send + 'static> Joiner<T, R> {
             }
             group
         })
+    }
+}
+
+/// What becomes of a call that comes.
+enum Entered<T, R> {
+    Goes(T),
+    Waits(u64, oneshot::Receiver<R>),
+    Full,
+}
+
+/// The place of a call that waits: given up when it is dropped.
+struct Place<'j, T: Send + 'static, R: Send + 'static> {
+    joiner: &'j Joiner<T, R>,
+    number: u64,
+}
+
+impl<T: Send + 'static, R: Send + 'static> Drop for Place<'_, T, R> {
+    fn drop(&mut self) {
+        self.joiner.leave(self.number);
     }
 }
 
@@ -204,6 +234,7 @@ mod tests {
         turns: 1,
         items: 4,
         bytes: 100,
+        waiting: 6,
     };
     const LONG: Duration = Duration::from_secs(60);
 
@@ -329,28 +360,47 @@ mod tests {
         assert_eq!(under_way.await.unwrap(), Ok(101));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn each_ends_by_its_deadline_and_knows_whether_it_was_begun() {
         let (joiner, server) = (joiner(), Server::new());
         let under_way = server.call(&joiner, 1, (LONG, 1));
         settled().await;
-        let waits = server.call(&joiner, 2, (Duration::ZERO, 1));
-        assert_eq!(waits.await.unwrap(), Err(Unanswered::Waited));
         let soon = Duration::from_millis(1);
+        let waits = server.call(&joiner, 2, (soon, 1));
+        settled().await;
+        tokio::time::advance(soon).await;
+        assert_eq!(waits.await.unwrap(), Err(Unanswered::Waited));
         let begun = server.call(&joiner, 3, (soon, 1));
         settled().await;
         server.let_go(1).await;
-        let begun = begun.await.unwrap();
-        // Its turn came before its deadline, or after it.
-        let groups = server.groups();
-        let expected = match groups.len() {
-            1 => Unanswered::Waited,
-            _ => Unanswered::Late,
-        };
-        assert_eq!(
-            (begun, groups.get(1)),
-            (Err(expected), (groups.len() > 1).then_some(&vec![3]))
-        );
+        tokio::time::advance(soon).await;
+        assert_eq!(begun.await.unwrap(), Err(Unanswered::Late));
+        assert_eq!(server.groups(), [vec![1], vec![3]]);
+        assert_eq!(under_way.await.unwrap(), Ok(101));
+    }
+
+    #[tokio::test]
+    async fn no_more_wait_than_may_and_who_is_dropped_makes_room() {
+        let (joiner, server) = (joiner(), Server::new());
+        let under_way = server.call(&joiner, 1, (LONG, 1));
+        settled().await;
+        let mut waiting = Vec::new();
+        for number in 2..=7 {
+            waiting.push(server.call(&joiner, number, (LONG, 1)));
+        }
+        settled().await;
+        let refused = server.call(&joiner, 8, (LONG, 1));
+        assert_eq!(refused.await.unwrap(), Err(Unanswered::Full));
+        for call in &waiting[..5] {
+            call.abort();
+        }
+        settled().await;
+        assert_eq!(joiner.state.with(|state| state.waiting.len()), 1);
+        let comes = server.call(&joiner, 9, (LONG, 1));
+        settled().await;
+        server.let_go(2).await;
+        assert_eq!(server.groups(), [vec![1], vec![7, 9]]);
+        assert_eq!(comes.await.unwrap(), Ok(109));
         assert_eq!(under_way.await.unwrap(), Ok(101));
     }
 

@@ -14,11 +14,15 @@ use super::send::{RUN_BYTES_MAX, RUN_MAX};
 use super::settle::is_plain;
 use crate::error::EngineError;
 
+/// How many calls of a kind wait for a turn; more are refused.
+const WAITING_MAX: usize = 10_000;
+
 /// Two, so that one commits while the next is on its way.
 pub(super) const SENDS: Most = Most {
     turns: 2,
     items: RUN_MAX,
     bytes: RUN_BYTES_MAX,
+    waiting: WAITING_MAX,
 };
 
 /// One: two would look at the same messages, and pass over what the other has locked.
@@ -26,12 +30,14 @@ pub(super) const RECEIVES: Most = Most {
     turns: 1,
     items: super::backend::BATCH_MAX,
     bytes: usize::MAX,
+    waiting: WAITING_MAX,
 };
 
 pub(super) const SETTLEMENTS: Most = Most {
     turns: 2,
     items: 256,
     bytes: usize::MAX,
+    waiting: WAITING_MAX,
 };
 
 pub(super) type Sents = Result<Vec<Result<Sent, SendError>>, BackendError>;
@@ -142,6 +148,7 @@ impl QueueStore {
             .join(brought, work)
             .await
             .map_err(|error| match error {
+                Unanswered::Full => EngineError::full("calls that wait", WAITING_MAX as u64).into(),
                 Unanswered::Waited => late(Effect::NotDone),
                 Unanswered::Late => late(Effect::Unknown),
             })

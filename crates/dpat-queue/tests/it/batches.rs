@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dpat_core::{Classify as _, Effect};
 use dpat_queue::conformance::{Harness, Setup};
-use dpat_queue::{Message, Outcome, Queue, SendError, SettleError, Settlement, WhenFull};
+use dpat_queue::{Builder, Message, Outcome, Queue, SendError, SettleError, Settlement, WhenFull};
 use dpat_testkit::{End, Task, drop_at_every_await};
 
 use crate::memory::InMemory;
@@ -131,61 +131,73 @@ fn messages<const N: usize>(texts: [&str; N]) -> Vec<Message> {
     texts.map(|text| Message::new(text.to_owned())).into()
 }
 
+/// In memory, and on a log.
+fn on_each(builder: impl Fn() -> Builder, test: impl Fn(&Queue)) {
+    let time = dpat_core::ManualTime::new();
+    test(&builder().in_memory(time.clone()).unwrap());
+    #[cfg(feature = "wal")]
+    {
+        let storage = dpat_storage::MemStorage::new();
+        let opened = dpat_queue::WalQueue::open(storage, crate::wal::config(), builder(), time);
+        test(opened.unwrap().0.queue());
+    }
+}
+
 /// A queue of two messages, whose senders wait for room.
-fn waiting(time: &dpat_core::ManualTime) -> Queue {
-    let builder = Queue::builder().messages_max(2).when_full(WhenFull::Wait);
-    builder.in_memory(time.clone()).unwrap()
+fn waiting() -> Builder {
+    Queue::builder().messages_max(2).when_full(WhenFull::Wait)
 }
 
 #[test]
 fn a_batch_that_does_not_fit_waits_in_its_order() {
-    let time = dpat_core::ManualTime::new();
-    let queue = &waiting(&time);
-    let mut sending = Task::new(queue.send_batch(messages(["a", "b", "c", "d", "e"])));
-    sending.assert_pending();
-    let mut seen = Vec::new();
-    for _ in 0..5 {
-        let out = receive(queue, 1);
-        seen.push(text(&out[0]).to_owned());
-        done(queue, &out[0]);
-        if seen.len() < 3 {
-            sending.assert_pending();
+    on_each(waiting, |queue| {
+        let mut sending = Task::new(queue.send_batch(messages(["a", "b", "c", "d", "e"])));
+        sending.assert_pending();
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            let out = receive(queue, 1);
+            seen.push(text(&out[0]).to_owned());
+            done(queue, &out[0]);
+            if seen.len() < 3 {
+                sending.assert_pending();
+            }
+            if seen.len() == 3 {
+                let sent = sending.assert_ready();
+                assert!(sent.into_iter().all(|answer| answer.is_ok()));
+            }
         }
-        if seen.len() == 3 {
-            let sent = sending.assert_ready();
-            assert!(sent.into_iter().all(|answer| answer.is_ok()));
-        }
-    }
-    assert_eq!(seen, ["a", "b", "c", "d", "e"]);
+        assert_eq!(seen, ["a", "b", "c", "d", "e"]);
+    });
 }
 
 #[test]
 fn messages_of_a_batch_stand_each_for_itself() {
-    let queue = Queue::builder().messages_max(3).message_bytes_max(4);
-    let queue = queue.in_memory(dpat_core::ManualTime::new()).unwrap();
-    let mut batch = messages(["a", "too long", "b", "again", "c", "d"]);
-    batch[0] = Message::new("a").dedup("once");
-    batch[3] = Message::new("a").dedup("once");
-    let answers = now(queue.send_batch(batch));
-    let ids: Vec<_> = answers
-        .iter()
-        .map(|one| one.as_ref().ok().map(|sent| sent.id))
-        .collect();
-    assert!(ids[0].is_some() && ids[0] == ids[3]);
-    assert!(ids[0] < ids[2] && ids[2] < ids[4]);
-    let refused = |at: usize| answers[at].as_ref().unwrap_err();
-    assert!(
-        matches!(refused(1), SendError::Invalid(_)),
-        "{:?}",
-        answers[1]
-    );
-    assert!(
-        matches!(refused(5), SendError::Full { .. }),
-        "{:?}",
-        answers[5]
-    );
-    assert_eq!(refused(5).effect(), Effect::NotDone);
-    assert_eq!(texts(&queue), ["a", "b", "c"]);
+    let builder = || Queue::builder().messages_max(3).message_bytes_max(4);
+    on_each(builder, |queue| {
+        let mut batch = messages(["a", "too long", "b", "again", "c", "d"]);
+        batch[0] = Message::new("a").dedup("once");
+        batch[3] = Message::new("a").dedup("once");
+        let answers = now(queue.send_batch(batch));
+        let ids = answers
+            .iter()
+            .map(|one| one.as_ref().ok().map(|sent| sent.id));
+        let ids: Vec<_> = ids.collect();
+        assert!(ids[0].is_some() && ids[0] == ids[3]);
+        assert!(ids[0] < ids[2] && ids[2] < ids[4]);
+        let refused = |at: usize| answers[at].as_ref().unwrap_err();
+        assert!(
+            matches!(refused(1), SendError::Invalid(_)),
+            "{:?}",
+            answers[1]
+        );
+        assert!(
+            matches!(refused(5), SendError::Full { .. }),
+            "{:?}",
+            answers[5]
+        );
+        assert_eq!(refused(5).effect(), Effect::NotDone);
+        assert_eq!(texts(queue), ["a", "b", "c"]);
+    });
 }
 
 #[test]
@@ -193,7 +205,7 @@ fn a_send_of_a_batch_may_be_dropped_at_every_await() {
     let awaits = drop_at_every_await(
         || {
             let time = dpat_core::ManualTime::new();
-            let queue = waiting(&time);
+            let queue = waiting().in_memory(time).unwrap();
             let here = queue.clone();
             let sending = async move { here.send_batch(messages(["a", "b", "c", "d"])).await };
             (sending, queue)
