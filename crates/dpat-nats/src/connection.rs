@@ -12,12 +12,13 @@ use async_nats::{
 };
 use bytes::Bytes;
 use dpat_core::{Backoff, Entropy as _, SystemEntropy};
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::answers::{Answers, Place};
 use crate::config::{Config, Login};
 use crate::error::{Access, ConnectError, EngineError};
-use crate::signals::{Signals, refused};
+use crate::signals::{Refusal, Signals, refused};
 use crate::version::ServerVersion;
 
 /// How often a call that waits for a connection looks by itself, should the client not tell.
@@ -300,9 +301,22 @@ impl Connection {
     }
 
     /// Returns once the server has seen everything that was written before, a subscription to `subscribed` above all.
+    ///
+    /// The client tells of refusals in a task of its own, which may lag behind the answer that followed the refusal. So it asks
+    /// once more, that the task has had its turn. A refusal that comes later yet is told to who reads the subscription.
     pub(crate) async fn round_trip(&self, subscribed: &str) -> Result<(), EngineError> {
-        let deadline = self.deadline();
         let mut refusals = self.inner.signals.refusals();
+        self.seen(subscribed, &mut refusals).await?;
+        self.seen(subscribed, &mut refusals).await
+    }
+
+    /// One message to the server and back.
+    async fn seen(
+        &self,
+        subscribed: &str,
+        refusals: &mut broadcast::Receiver<Refusal>,
+    ) -> Result<(), EngineError> {
+        let deadline = self.deadline();
         let number = self.ready(deadline).await?;
         let mut place = self.place(1);
         let subject = place.subject.clone();
@@ -314,7 +328,7 @@ impl Connection {
         };
         tokio::select! {
             biased;
-            refusal = refused(&mut refusals, |one| mine(one.access, &one.subject)) => match refusal.access {
+            refusal = refused(refusals, |one| mine(one.access, &one.subject)) => match refusal.access {
                 // It was seen, which is what was asked.
                 Access::Publish => Ok(()),
                 Access::Subscribe => Err(EngineError::Denied {
