@@ -98,6 +98,8 @@ pub(crate) struct StreamState {
     pub(crate) bytes: u64,
     /// The sequence number of the first one.
     pub(crate) first_seq: u64,
+    /// That of the last one that was stored, also if it is gone.
+    pub(crate) last_seq: u64,
     /// Those of a page, with their numbers of messages, if they were asked for.
     pub(crate) subjects: BTreeMap<String, u64>,
 }
@@ -121,11 +123,14 @@ pub(crate) struct Place {
 pub(crate) struct ConsumerInfo {
     pub(crate) name: String,
     pub(crate) config: ConsumerConfig,
+    /// Up to where it has handed out.
+    pub(crate) delivered: Place,
     pub(crate) ack_floor: Place,
     pub(crate) num_pending: u64,
     pub(crate) num_ack_pending: u64,
     pub(crate) num_redelivered: u64,
     pub(crate) num_waiting: u64,
+    pub(crate) paused: bool,
 }
 
 /// The answer to a publication.

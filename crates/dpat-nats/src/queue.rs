@@ -1,6 +1,7 @@
 //! `dpat-queue` on a JetStream stream and its consumer.
 
 mod backend;
+mod fresh;
 mod letters;
 mod out;
 mod settings;
@@ -19,9 +20,10 @@ use crate::jetstream::JetStream;
 use crate::open::OpenError;
 use crate::sync::Mutex;
 use crate::version::ServerVersion;
+use fresh::Fresh;
 use out::Out;
 pub use settings::QueueSettings;
-use streams::{CONSUMER, Rooms};
+use streams::{CONSUMER, Opened, Rooms};
 use wire::{AckForm, HEADER_ROOM};
 
 /// From which version on delivery can be stopped.
@@ -55,6 +57,7 @@ struct Inner {
     js: JetStream,
     settings: QueueSettings,
     rooms: Rooms,
+    fresh: Fresh,
     message_bytes_max: usize,
     /// What is published to, and what is asked for messages.
     ready: String,
@@ -97,7 +100,7 @@ impl StreamQueue {
         settings.check()?;
         let message_bytes_max = fitting(connection, settings.message_bytes_max)?;
         let js = JetStream::new(connection);
-        let rooms = streams::open(&js, &settings).await?;
+        let Opened { rooms, last_seq } = streams::open(&js, &settings).await?;
         let name = &settings.name;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -109,6 +112,7 @@ impl StreamQueue {
                 drained: watch::Sender::new(false),
                 js,
                 rooms,
+                fresh: Fresh::new(last_seq),
                 settings,
             }),
         })

@@ -12,9 +12,10 @@ mod histories;
 mod kills;
 #[path = "live/kit.rs"]
 mod kit;
+#[path = "live/promised.rs"]
+mod promised;
 #[path = "live/pubsub.rs"]
 mod pubsub;
-
 #[path = "live/queue.rs"]
 mod queue;
 #[path = "live/responses.rs"]

@@ -19,7 +19,7 @@ use crate::error::{Access, EngineError};
 use crate::jetstream::{STORE_FAILED, Success, nanos, published};
 use crate::pull::{self, End};
 use crate::queue::streams::{CONSUMER, sweep_settled};
-use crate::queue::wire::{self, AckForm};
+use crate::queue::wire::{self, AckForm, Token};
 use crate::queue::{Inner, StreamQueue};
 use crate::room::{self, UnderWay};
 use crate::signals::refused;
@@ -139,7 +139,9 @@ impl Inner {
                 }),
             };
             let sent = match answer {
-                Ok(raw) => published(&raw, &self.settings.name),
+                Ok(raw) => {
+                    published(&raw, &self.settings.name).inspect(|sent| self.fresh.stored(sent.seq))
+                }
                 Err(error) => Err(trouble.get_or_insert(error).clone()),
             };
             answers.push(
@@ -190,7 +192,12 @@ impl Inner {
             let left = until.saturating_duration_since(Instant::now());
             match end {
                 _ if !received.is_empty() => return Ok(received),
-                End::Empty if left.is_zero() => return Ok(received),
+                End::Empty if left.is_zero() => {
+                    if Instant::now() < deadline && self.is_held_back().await {
+                        continue;
+                    }
+                    return Ok(received);
+                }
                 End::Empty => {}
                 // It connects again by itself.
                 End::Broken(EngineError::Lost) if !left.is_zero() => continue,
@@ -237,6 +244,7 @@ impl Inner {
                 }
             });
             self.out.lease(delivery.receipt, lease);
+            self.fresh.handed(Token::of(delivery.receipt).stream_seq);
             match self.settings.deliveries_max {
                 Some(max) if delivery.attempt > max => {
                     let reason = format!("handed out {max} times");

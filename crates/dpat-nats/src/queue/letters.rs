@@ -128,7 +128,9 @@ impl Inner {
             let bytes = room::stored(&self.ready, &headers, payload.len());
             let _until_answered = self.rooms.ready.admit_one(&self.js, bytes).await?;
             let name = &self.settings.name;
-            self.js.publish(&self.ready, headers, payload, name).await
+            let sent = self.js.publish(&self.ready, headers, payload, name).await?;
+            self.fresh.stored(sent.seq);
+            Ok::<_, EngineError>(())
         };
         if let Err(error) = sent.await {
             return Err(match self.not_sent(error.clone()) {

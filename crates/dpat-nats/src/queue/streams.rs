@@ -3,7 +3,7 @@
 use futures_util::StreamExt as _;
 
 use crate::error::EngineError;
-use crate::jetstream::{ConsumerConfig, JetStream, StreamConfig, nanos, same};
+use crate::jetstream::{ConsumerConfig, JetStream, StreamConfig, StreamInfo, nanos, same};
 use crate::open::{Make, base, compare, count, stream};
 use crate::queue::settings::QueueSettings;
 use crate::room::{self, Room};
@@ -27,18 +27,20 @@ pub(crate) struct Rooms {
     pub(crate) letters: Room,
 }
 
+/// What an opening has found.
+pub(crate) struct Opened {
+    pub(crate) rooms: Rooms,
+    /// The last message that was there.
+    pub(crate) last_seq: u64,
+}
+
 /// Makes or checks everything.
-pub(crate) async fn open(js: &JetStream, settings: &QueueSettings) -> Result<Rooms, EngineError> {
+pub(crate) async fn open(js: &JetStream, settings: &QueueSettings) -> Result<Opened, EngineError> {
+    let queue = made(js, ready(settings), QUEUE, settings).await?;
+    let dead = made(js, letters(settings), LETTERS, settings).await?;
     let rooms = Rooms {
-        ready: made(js, ready(settings), QUEUE, settings.bytes_max, settings).await?,
-        letters: made(
-            js,
-            letters(settings),
-            LETTERS,
-            settings.dead_bytes_max,
-            settings,
-        )
-        .await?,
+        ready: Room::of(&queue, settings.bytes_max),
+        letters: Room::of(&dead, settings.dead_bytes_max),
     };
     let info = match js.consumer(&settings.name, CONSUMER).await {
         Err(EngineError::NoConsumer { .. }) if settings.make == Make::Create => {
@@ -71,20 +73,20 @@ pub(crate) async fn open(js: &JetStream, settings: &QueueSettings) -> Result<Roo
     if settings.make == Make::Create {
         sweep(js, &settings.name, info.ack_floor.stream_seq).await?;
     }
-    Ok(rooms)
+    let last_seq = queue.state.last_seq;
+    Ok(Opened { rooms, last_seq })
 }
 
 async fn made(
     js: &JetStream,
     config: StreamConfig,
     kind: &str,
-    bytes_max: u64,
     settings: &QueueSettings,
-) -> Result<Room, EngineError> {
+) -> Result<StreamInfo, EngineError> {
     let config = room::limited(js, config);
     let info = stream(js, &config, kind, settings.make).await?;
     compare(&info.config, &config)?;
-    Ok(Room::of(&info, bytes_max))
+    Ok(info)
 }
 
 /// Removes what is settled up to here and stored all the same: a server of 2.9 that is killed forgets removals.

@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::time::Duration;
 
-use dpat_nats::dpat_queue::Queue;
 use dpat_nats::dpat_queue::conformance::{Harness, Pace, Setup, declared, laws};
+use dpat_nats::dpat_queue::{Message, Outcome, Queue};
 use dpat_nats::{Connection, QueueSettings, StreamQueue};
 use dpat_testkit::live::{Law, Live, conformance};
-use libtest_mimic::Trial;
+use libtest_mimic::{Failed, Trial};
 
-use super::kit::{block_on, connect, name, pass};
+use super::kit::{block_on, connect, name, pass, trials};
 
 const LEASE: Duration = Duration::from_millis(1_500);
 
@@ -116,5 +116,32 @@ fn nats_keeps_the_laws_of_queue(live: &Live) -> Trial {
 }
 
 pub(crate) fn trials(live: &Live) -> Vec<Trial> {
-    vec![nats_keeps_the_laws_of_queue(live)]
+    let mut all = trials!(live, trial a_receive_that_does_not_wait_finds_what_was_sent);
+    all.push(nats_keeps_the_laws_of_queue(live));
+    all
+}
+
+/// The consumer hears of a message a moment after the send was answered.
+fn a_receive_that_does_not_wait_finds_what_was_sent(url: &str) -> Result<(), Failed> {
+    const TURNS: u32 = 200;
+    let connection = connect(url)?;
+    let settings = QueueSettings::new(&name("at-once"))?.bytes_max(4 << 20);
+    let store = block_on(StreamQueue::open(
+        &connection,
+        settings.dead_bytes_max(1 << 20),
+    ))?;
+    let queue = store.queue();
+    block_on(async {
+        for turn in 0..TURNS {
+            let sent = queue.send(Message::new(turn.to_string())).await?;
+            let received = queue.receive_batch(10, Duration::ZERO).await?;
+            let [delivery] = &received[..] else {
+                return Err(format!("turn {turn}: {} messages", received.len()).into());
+            };
+            assert_eq!(delivery.id(), sent.id);
+            queue.settle(delivery.receipt, Outcome::Done).await?;
+            assert!(queue.receive_batch(1, Duration::ZERO).await?.is_empty());
+        }
+        Ok(())
+    })
 }
