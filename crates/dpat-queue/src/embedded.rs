@@ -14,8 +14,8 @@ use dpat_core::{AnySleep, AnyTime, Clock, Instant, Sleep, Wall};
 use crate::capability::{Capabilities, Capability, OrderScope, Survives};
 use crate::config::Config;
 use crate::error::{BackendError, ManageError, SettleError};
-use crate::machine::{Machine, Record, Trash};
-use crate::message::{DeadLetter, MessageId, Outcome, Peeked, Receipt, Stats};
+use crate::machine::{Machine, Record};
+use crate::message::{DeadLetter, MessageId, Outcome, Parts, Peeked, Receipt, Stats};
 use crate::sync::Lock;
 use crate::trace;
 use crate::wait::{Place, WaitList, Wakes};
@@ -81,8 +81,8 @@ impl State {
     }
 
     /// Takes out whoever has something to do after a change.
-    #[inline]
-    fn wakes(&mut self, due_before: Option<Wall>, wakes: &mut Wakes) {
+    fn wakes(&mut self, due_before: Option<Wall>) -> Wakes {
+        let mut wakes = Wakes::default();
         let ready = self.machine.take_made_ready();
         if !self.receivers.is_empty() {
             let due = self.machine.next_due();
@@ -102,6 +102,13 @@ impl State {
         if self.closed && self.machine.leased() == 0 {
             wakes.take(&mut self.drainers, usize::MAX);
         }
+        wakes
+    }
+
+    /// Says whether nobody waits for anything. Who drains waits only once the queue is closed.
+    #[inline]
+    fn nobody_waits(&self) -> bool {
+        self.receivers.is_empty() && self.senders.is_empty() && self.drainers.is_empty()
     }
 
     fn all_wakes(&mut self) -> Wakes {
@@ -172,7 +179,12 @@ impl Embedded {
     #[inline]
     pub(crate) fn now(&self) -> Wall {
         let (instant, wall) = self.began;
-        wall + self.time.now().since(instant)
+        let passed = self
+            .time
+            .now()
+            .as_nanos()
+            .saturating_sub(instant.as_nanos());
+        Wall::from_nanos(wall.as_nanos().saturating_add(passed))
     }
 
     fn sleep_until(&self, at: Wall) -> AnySleep {
@@ -185,35 +197,51 @@ impl Embedded {
     pub(crate) fn with<R>(&self, now: Wall, run: impl FnOnce(&mut State) -> R) -> R {
         self.with_no_look(|state| {
             state.machine.tick(now);
-            while let Some(expired) = state.machine.expired() {
-                if let Some(journal) = &self.journal {
-                    // If there is no room for it now, it ends by its own time after a restart.
-                    let _ = journal.submit(std::slice::from_ref(&expired));
-                }
-                state.machine.apply(expired);
+            if state.machine.has_expiring() {
+                self.expire(state);
             }
             run(state)
         })
     }
 
+    /// Removes what was not delivered in time.
+    fn expire(&self, state: &mut State) {
+        while let Some(expired) = state.machine.expired() {
+            if let Some(journal) = &self.journal {
+                // If there is no room for it now, it ends by its own time after a restart.
+                let _ = journal.submit(std::slice::from_ref(&expired));
+            }
+            state.machine.apply(expired);
+        }
+    }
+
     /// Runs alone at the time of the last look at the clock; wakes and drops outside of the lock.
     #[inline]
     fn with_no_look<R>(&self, run: impl FnOnce(&mut State) -> R) -> R {
-        // Filled in place: what is carried out by value is copied.
-        let (mut wakes, mut trash) = (Wakes::default(), Trash::default());
+        // What is woken and dropped; mostly nothing.
+        let mut after = None;
         let result = self.state.with(|state| {
-            // Only who waits asks, and while this runs nobody comes to wait.
-            let due_before = match state.receivers.is_empty() {
-                true => None,
+            // While this runs nobody comes to wait.
+            let due_before = match state.nobody_waits() {
+                true => {
+                    let result = run(state);
+                    state.machine.take_made_ready();
+                    state.machine.take_made_room();
+                    if state.machine.has_trash() {
+                        after = Some((Wakes::default(), state.machine.take_trash()));
+                    }
+                    return result;
+                }
                 false => state.machine.next_due(),
             };
             let result = run(state);
-            state.wakes(due_before, &mut wakes);
-            state.machine.take_trash(&mut trash);
+            after = Some((state.wakes(due_before), state.machine.take_trash()));
             result
         });
-        wakes.wake();
-        drop(trash);
+        if let Some((wakes, trash)) = after {
+            wakes.wake();
+            drop(trash);
+        }
         result
     }
 
@@ -289,15 +317,16 @@ impl Embedded {
         outcome: &Outcome,
     ) -> Result<(), SettleError> {
         if self.journal.is_none() && matches!(outcome, Outcome::Done) {
-            return self.settle_done(receipt);
+            return self.settle_done(receipt).map(drop);
         }
         let ticket = self.write_settlement(receipt, outcome)?;
         Ok(self.answer(ticket).await?)
     }
 
-    /// Settles what is done, in memory. Its lease is as good as its receipt, whatever the time.
+    /// Settles what is done, in memory, and returns what is to be dropped. Its lease is as good as its receipt, whatever the
+    /// time.
     #[inline]
-    pub(crate) fn settle_done(&self, receipt: Receipt) -> Result<(), SettleError> {
+    fn settle_done(&self, receipt: Receipt) -> Result<Parts, SettleError> {
         self.with_no_look(|state| {
             state.check()?;
             state.machine.settle_done(receipt)
@@ -338,11 +367,13 @@ impl Embedded {
         &self,
         batch: impl Iterator<Item = (Receipt, &'o Outcome)>,
     ) -> Vec<Result<(), SettleError>> {
+        let mut trash = Vec::with_capacity(batch.size_hint().0);
         self.with(self.now(), |state| {
             let settle = |(receipt, outcome): (Receipt, &Outcome)| match outcome {
                 Outcome::Done => {
                     state.check()?;
-                    state.machine.settle_done(receipt)
+                    trash.push(state.machine.settle_done(receipt)?);
+                    Ok(())
                 }
                 _ => self.settle_now(state, receipt, outcome).map(drop),
             };

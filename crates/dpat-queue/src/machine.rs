@@ -5,8 +5,10 @@
 
 mod apply;
 mod heap;
+mod places;
 mod read;
 mod record;
+mod turn;
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +20,6 @@ use record::Kept;
 pub(crate) use record::{Record, Why};
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,11 @@ use crate::message::{
     Delivery, Message, MessageId, Outcome, PRIORITY_MAX, Parts, Receipt, Stats, When, reason,
 };
 use heap::InOrder;
+use places::Places;
+use turn::Turn;
+
+/// The place of a message among those that are ready: its rank, and its place.
+type Key = (u64, u64);
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -44,13 +50,16 @@ pub(crate) struct Machine {
     /// A slot that is free holds [`Entry::NEW`].
     slots: Vec<Entry>,
     free: Vec<u32>,
-    index: HashMap<u64, u32, BuildHasherDefault<Mix>>,
-    /// All messages in the order of their places.
-    all: Ends,
+    /// All messages. The place of one is its id, but for those that were replayed.
+    places: Places,
+    /// Those by their ids.
+    replayed: HashMap<u64, u32>,
     bytes: u64,
-    /// What can be handed out, by rank.
-    ready: InOrder<(u64, u64)>,
-    /// What waits for its time, and what is leased, by when that ends.
+    /// What is in turn: the messages that nobody was given yet, in the order of their places, and their leases.
+    turn: Turn,
+    /// What else can be handed out, by rank.
+    ready: InOrder<Key>,
+    /// What waits for its time, and other leases, by when that ends.
     due: InOrder<(Wall, u64)>,
     leased: u64,
     /// What is not leased and ends, by when.
@@ -70,26 +79,6 @@ pub(crate) struct Machine {
     made_room: bool,
     /// What is to be dropped outside of the lock.
     trash: Vec<Parts>,
-}
-
-/// Ids are numbers of ours in a row: one multiplication spreads them.
-#[derive(Default)]
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
 }
 
 /// The ends of a list through the slots.
@@ -117,12 +106,22 @@ struct Links {
 enum State {
     /// Nothing is here.
     Free,
+    /// Ready, and in turn.
+    InTurn,
     Ready,
     /// Waits for its time.
     Due,
     Leased,
+    /// Leased when its turn came, until [`Entry::until`].
+    LeasedInTurn,
     /// Waits for the one before it of its key.
     Behind,
+}
+
+impl State {
+    const fn is_leased(self) -> bool {
+        matches!(self, Self::Leased | Self::LeasedInTurn)
+    }
 }
 
 #[derive(Debug)]
@@ -134,13 +133,14 @@ struct Entry {
     sent_at: Wall,
     not_before: Wall,
     expires: Wall,
+    /// The end of a lease in turn.
+    until: Wall,
     count: u32,
     base: u32,
     /// The receipt of this count may settle it: since it was handed out it was neither settled nor given back.
     held: bool,
     state: State,
     reason: Option<Arc<str>>,
-    in_all: Links,
     in_lane: Links,
 }
 
@@ -171,9 +171,10 @@ impl Machine {
             next: 1,
             slots: Vec::new(),
             free: Vec::new(),
-            index: HashMap::default(),
-            all: Ends::EMPTY,
+            places: Places::new(),
+            replayed: HashMap::new(),
             bytes: 0,
+            turn: Turn::default(),
             ready: InOrder::new(),
             due: InOrder::new(),
             leased: 0,
@@ -196,6 +197,12 @@ impl Machine {
     #[inline]
     pub(crate) fn tick(&mut self, now: Wall) {
         self.clock = self.clock.max(now);
+        while let Some((at, slot)) = self.first_lease() {
+            if at > self.clock {
+                break;
+            }
+            self.come_due(slot);
+        }
         while let Some(((at, _), slot)) = self.due.first() {
             if at > self.clock {
                 break;
@@ -225,7 +232,9 @@ impl Machine {
 
     /// When something may become ready without a command.
     pub(crate) fn next_due(&self) -> Option<Wall> {
-        self.due.first().map(|((at, _), _)| at)
+        let due = self.due.first().map(|((at, _), _)| at);
+        let lease = self.first_lease().map(|(at, _)| at);
+        due.into_iter().chain(lease).min()
     }
 
     /// When the next message ends that is not delivered by then.
@@ -235,7 +244,7 @@ impl Machine {
 
     /// Decides about a send.
     pub(crate) fn send(&mut self, message: &Message) -> Result<Plan, SendError> {
-        if let Some(key) = &message.parts.dedup {
+        if let Some(key) = message.parts.dedup() {
             if let Some((id, _)) = self.dedup.get(key) {
                 return Ok(Plan::Duplicate(*id));
             }
@@ -272,27 +281,41 @@ impl Machine {
         self.apply_sent(id, self.clock, not_before, expires, message.parts);
     }
 
+    /// Takes a message in, where that needs no more than room; returns its id.
+    #[inline]
+    pub(crate) fn take_in_if_plain(&mut self, message: Message) -> Result<u64, Message> {
+        let plain = message.parts.dedup().is_none() && self.has_room(message.parts.size());
+        if !plain {
+            return Err(message);
+        }
+        let id = self.next;
+        self.take_in(id, message);
+        Ok(id)
+    }
+
     /// From when on a message that is sent now may be delivered, and when it ends.
     #[inline]
     fn times(&self, message: &Message) -> (Wall, Wall) {
+        let Some(times) = &message.times else {
+            return (Wall::MIN, Wall::MAX);
+        };
         let now = self.clock;
-        let not_before = match message.when {
+        let not_before = match times.when {
             When::Now => Wall::MIN,
             When::After(delay) if delay.is_zero() => Wall::MIN,
             When::After(delay) => now + delay,
             When::At(at) if at <= now => Wall::MIN,
             When::At(at) => at,
         };
-        let expires = message
-            .ttl
-            .map_or(Wall::MAX, |ttl| not_before.max(now) + ttl);
+        let expires = times.ttl.map_or(Wall::MAX, |ttl| not_before.max(now) + ttl);
         (not_before, expires)
     }
 
     /// Which limit a message of this size would pass.
+    #[inline]
     fn full(&self, size: u64) -> Option<SendError> {
         let full = |field, limit| Some(SendError::Full { field, limit });
-        if self.index.len() as u64 >= self.config.messages_max {
+        if self.places.len() as u64 >= self.config.messages_max {
             return full("messages_max", self.config.messages_max);
         }
         if self.bytes.saturating_add(size) > self.config.bytes_max {
@@ -311,7 +334,7 @@ impl Machine {
         if self.config.when_full != WhenFull::DropOldest {
             return None;
         }
-        let (mut messages, mut bytes) = (self.index.len() as u64, self.bytes);
+        let (mut messages, mut bytes) = (self.places.len() as u64, self.bytes);
         let mut chosen = Vec::new();
         let fits = loop {
             let room = bytes.saturating_add(size) <= self.config.bytes_max;
@@ -339,7 +362,7 @@ impl Machine {
 
     /// Decides what is handed out next.
     #[inline]
-    pub(crate) fn claim(&self) -> Option<Record> {
+    pub(crate) fn claim(&mut self) -> Option<Record> {
         let (slot, count) = self.next_out()?;
         Some(Record::Claimed {
             id: self.entry(slot)?.id,
@@ -353,19 +376,26 @@ impl Machine {
     pub(crate) fn hand_out(&mut self) -> Option<Delivery> {
         let (slot, count) = self.next_out()?;
         self.claim_slot(slot, count, self.clock + self.config.visibility);
-        self.entry(slot).map(|entry| self.delivery_of(entry))
+        Some(self.delivery_of(&self.slots[slot as usize]))
     }
 
     /// The slot of what is handed out next, and its count then.
     #[inline]
-    fn next_out(&self) -> Option<(u32, u32)> {
+    fn next_out(&mut self) -> Option<(u32, u32)> {
         if self.paused {
             return None;
         }
-        let (_, slot) = self.ready.first()?;
-        let entry = self.entry(slot)?;
-        let rises = self.config.rules.count_at_claim() || entry.count == 0;
-        Some((slot, entry.count.saturating_add(u32::from(rises))))
+        let slot = match (self.ready.first(), self.first_in_turn()) {
+            (None, slot) => slot?,
+            (Some((_, slot)), None) => slot,
+            (Some((key, slot)), Some(other)) => {
+                let before = key < self.rank(&self.slots[other as usize]);
+                if before { slot } else { other }
+            }
+        };
+        let count = self.slots[slot as usize].count;
+        let rises = self.config.rules.count_at_claim() || count == 0;
+        Some((slot, count.saturating_add(u32::from(rises))))
     }
 
     /// What is handed out, once its claim is applied.
@@ -429,31 +459,25 @@ impl Machine {
         })
     }
 
-    /// Settles what is done, as its record would, without one.
+    /// Settles what is done, as its record would, without one; returns what is to be dropped outside of the lock.
     #[inline]
-    pub(crate) fn settle_done(&mut self, receipt: Receipt) -> Result<(), SettleError> {
-        let id = self.held(receipt)?.id;
-        self.apply_done(id);
-        Ok(())
+    pub(crate) fn settle_done(&mut self, receipt: Receipt) -> Result<Parts, SettleError> {
+        let slot = self.held_slot(receipt).ok_or(SettleError::Stale)?;
+        self.counts.done += 1;
+        Ok(self.take(slot))
     }
 
     /// Makes a lease end so long from now. Of this process only: no record.
     pub(crate) fn extend(&mut self, receipt: Receipt, by: Duration) -> Result<(), SettleError> {
-        let id = self.held(receipt)?.id;
-        let until = self.clock + by;
-        if let Some(slot) = self.index.get(&id).copied() {
-            self.lease(slot, until);
-        }
+        let slot = self.held_slot(receipt).ok_or(SettleError::Stale)?;
+        self.lease(slot, self.clock + by);
         Ok(())
     }
 
     /// Takes a lease back from one who never got the message. Of this process only: no record.
     pub(crate) fn give_back(&mut self, receipt: Receipt) {
-        if let Ok(entry) = self.held(receipt) {
-            let id = entry.id;
-            if let Some(slot) = self.index.get(&id).copied() {
-                self.free_lease(slot);
-            }
+        if let Some(slot) = self.held_slot(receipt) {
+            self.free_lease(slot);
         }
     }
 
@@ -478,7 +502,7 @@ impl Machine {
     /// The messages that a purge removes: those that are not out, at most so many.
     pub(crate) fn purge(&self, max: usize) -> Vec<Record> {
         let why = Why::Purged;
-        let free = self.entries().filter(|entry| entry.state != State::Leased);
+        let free = self.entries().filter(|entry| !entry.state.is_leased());
         let free = free.take(max);
         free.map(|entry| Record::Removed { id: entry.id, why })
             .collect()
@@ -499,48 +523,63 @@ impl Machine {
 
     /// What is to be dropped outside of the lock.
     #[inline]
-    pub(crate) fn take_trash(&mut self, into: &mut Trash) {
-        match self.trash.len() {
-            0 => {}
-            // The list keeps its memory.
-            1 => into.one = self.trash.pop(),
-            // What replaces it is as large: the next batch does not grow it step by step.
-            many => {
-                let next = Vec::with_capacity(many);
-                into.more = std::mem::replace(&mut self.trash, next);
-            }
-        }
+    pub(crate) fn take_trash(&mut self) -> Vec<Parts> {
+        std::mem::take(&mut self.trash)
+    }
+
+    /// Says whether there is something to be dropped outside of the lock.
+    #[inline]
+    pub(crate) const fn has_trash(&self) -> bool {
+        !self.trash.is_empty()
+    }
+
+    /// Says whether there is something that ends by itself if it is not delivered in time.
+    #[inline]
+    pub(crate) const fn has_expiring(&self) -> bool {
+        self.expiry.len() > 0
     }
 
     #[inline]
     pub(crate) fn has_ready(&self) -> bool {
-        !self.paused && self.ready.first().is_some()
+        !self.paused && self.ready() > 0
     }
 
     /// How many are ready.
     pub(crate) const fn ready(&self) -> usize {
-        self.ready.len()
+        self.turn.ready + self.ready.len()
     }
 
     pub(crate) const fn leased(&self) -> u64 {
         self.leased
     }
 
-    #[inline]
     fn held(&self, receipt: Receipt) -> Result<&Entry, SettleError> {
-        let id = u64::try_from(receipt.id().get()).ok();
-        let entry = id.and_then(|id| self.by_id(id));
-        entry
-            .filter(|entry| {
-                entry.held && u128::from(entry.count) == receipt.token()
-                    || !self.config.rules.fence()
-            })
-            .ok_or(SettleError::Stale)
+        let slot = self.held_slot(receipt).ok_or(SettleError::Stale)?;
+        self.entry(slot).ok_or(SettleError::Stale)
+    }
+
+    /// The slot of what a receipt may settle.
+    #[inline]
+    fn held_slot(&self, receipt: Receipt) -> Option<u32> {
+        let slot = self.slot_of(u64::try_from(receipt.id().get()).ok()?)?;
+        let entry = &self.slots[slot as usize];
+        let held = entry.held && u128::from(entry.count) == receipt.token();
+        (held || !self.config.rules.fence()).then_some(slot)
     }
 
     #[inline]
     fn by_id(&self, id: u64) -> Option<&Entry> {
-        self.entry(*self.index.get(&id)?)
+        self.entry(self.slot_of(id)?)
+    }
+
+    #[inline]
+    fn slot_of(&self, id: u64) -> Option<u32> {
+        let slot = self.places.get(id);
+        match slot.filter(|slot| self.slots[*slot as usize].id == id) {
+            None if self.replayed.is_empty() => None,
+            None => self.replayed.get(&id).copied(),
+            slot => slot,
+        }
     }
 
     fn dead_by_id(&self, id: MessageId) -> Option<(u64, &Dead)> {
@@ -561,7 +600,8 @@ impl Machine {
     }
 
     /// The place of a message among those that are ready: the lowest comes first.
-    fn rank(&self, entry: &Entry) -> (u64, u64) {
+    #[inline]
+    fn rank(&self, entry: &Entry) -> Key {
         let below = u64::from(PRIORITY_MAX.saturating_sub(entry.parts.priority));
         let rank = match self.config.order {
             Order::Strict => below,
@@ -574,12 +614,4 @@ impl Machine {
         };
         (rank, entry.place)
     }
-}
-
-/// What was taken out, to be dropped.
-#[derive(Debug, Default)]
-#[allow(dead_code, reason = "held to be dropped")]
-pub(crate) struct Trash {
-    one: Option<Parts>,
-    more: Vec<Parts>,
 }

@@ -1,12 +1,13 @@
 //! What is sent, what is received, and what becomes of it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dpat_core::Wall;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::capability::Capability;
 use crate::error::MessageError;
@@ -51,40 +52,142 @@ const OVERHEAD_BYTES: u64 = 256;
 #[must_use]
 pub struct Message {
     pub(crate) parts: Parts,
+    /// Of the few that have any.
+    pub(crate) times: Option<Box<Times>>,
+}
+
+/// What stays the same from the sender to the receiver.
+///
+/// It is carried from hand to hand often: what most messages do not have takes one word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parts {
+    pub(crate) payload: Bytes,
+    extra: Option<Arc<Extra>>,
+    pub(crate) priority: u8,
+}
+
+/// What most messages do not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Extra {
+    headers: Vec<(String, Bytes)>,
+    key: Option<Arc<str>>,
+    dedup: Option<Arc<str>>,
+}
+
+/// When a message may be delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
     pub(crate) when: When,
     pub(crate) ttl: Option<Duration>,
 }
 
-/// What stays the same from the sender to the receiver.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Parts {
-    pub(crate) payload: Bytes,
-    pub(crate) headers: Option<Arc<Vec<(String, Bytes)>>>,
-    pub(crate) key: Option<Arc<str>>,
-    pub(crate) dedup: Option<Arc<str>>,
-    pub(crate) priority: u8,
-}
-
 /// From when on a message may be delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum When {
+    #[default]
     Now,
     After(Duration),
     At(Wall),
 }
 
+/// The stored form of [`Parts`].
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "Parts")]
+struct Stored<'a> {
+    payload: Cow<'a, Bytes>,
+    headers: Option<Cow<'a, [(String, Bytes)]>>,
+    key: Option<Cow<'a, Arc<str>>>,
+    dedup: Option<Cow<'a, Arc<str>>>,
+    priority: u8,
+}
+
+impl Serialize for Parts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let headers = self.headers();
+        let stored = Stored {
+            payload: Cow::Borrowed(&self.payload),
+            headers: (!headers.is_empty()).then_some(Cow::Borrowed(headers)),
+            key: self.key().map(Cow::Borrowed),
+            dedup: self.dedup().map(Cow::Borrowed),
+            priority: self.priority,
+        };
+        stored.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Parts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = Stored::deserialize(deserializer)?;
+        let extra = Extra {
+            headers: stored.headers.map(Cow::into_owned).unwrap_or_default(),
+            key: stored.key.map(Cow::into_owned),
+            dedup: stored.dedup.map(Cow::into_owned),
+        };
+        Ok(Self {
+            payload: stored.payload.into_owned(),
+            extra: (extra != Extra::default()).then(|| Arc::new(extra)),
+            priority: stored.priority,
+        })
+    }
+}
+
 impl Parts {
+    /// What a free slot has.
+    pub(crate) const EMPTY: Self = Self {
+        payload: Bytes::new(),
+        extra: None,
+        priority: 0,
+    };
+
     pub(crate) fn headers(&self) -> &[(String, Bytes)] {
-        self.headers.as_deref().map_or(&[], Vec::as_slice)
+        self.extra.as_ref().map_or(&[], |extra| &extra.headers)
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> Option<&Arc<str>> {
+        self.extra.as_ref()?.key.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn dedup(&self) -> Option<&Arc<str>> {
+        self.extra.as_ref()?.dedup.as_ref()
+    }
+
+    #[inline]
+    pub(crate) const fn has_extra(&self) -> bool {
+        self.extra.is_some()
+    }
+
+    fn extra(&mut self) -> &mut Extra {
+        Arc::make_mut(self.extra.get_or_insert_default())
     }
 
     /// What it counts against the limits of bytes.
+    #[inline]
     pub(crate) fn size(&self) -> u64 {
+        let extra = self.extra.as_ref().map_or(0, |extra| extra.size());
+        OVERHEAD_BYTES + (self.payload.len() + extra) as u64
+    }
+}
+
+impl Extra {
+    fn size(&self) -> usize {
         let text = |text: &Option<Arc<str>>| text.as_deref().map_or(0, str::len);
-        let headers = self.headers().iter();
+        let headers = self.headers.iter();
         let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
-        let bytes = self.payload.len() + headers + text(&self.key) + text(&self.dedup);
-        OVERHEAD_BYTES + bytes as u64
+        headers + text(&self.key) + text(&self.dedup)
+    }
+
+    fn check(&self) -> Result<(), MessageError> {
+        text("key", self.key.as_deref())?;
+        text("dedup", self.dedup.as_deref())?;
+        at_most("headers", self.headers.len(), HEADERS_MAX)?;
+        let mut bytes = 0;
+        for (name, value) in &self.headers {
+            text("header name", Some(name))?;
+            bytes += name.len() + value.len();
+        }
+        at_most("bytes of headers", bytes, HEADERS_BYTES_MAX)
     }
 }
 
@@ -94,25 +197,22 @@ impl Message {
         Self {
             parts: Parts {
                 payload: payload.into(),
-                headers: None,
-                key: None,
-                dedup: None,
+                extra: None,
                 priority: PRIORITY_DEFAULT,
             },
-            when: When::Now,
-            ttl: None,
+            times: None,
         }
     }
 
     /// Keeps the order among messages of this key, and one of them out at a time.
     pub fn key(mut self, key: impl Into<Arc<str>>) -> Self {
-        self.parts.key = Some(key.into());
+        self.parts.extra().key = Some(key.into());
         self
     }
 
     /// Makes a second send of the same text none, within the window of the queue.
     pub fn dedup(mut self, dedup: impl Into<Arc<str>>) -> Self {
-        self.parts.dedup = Some(dedup.into());
+        self.parts.extra().dedup = Some(dedup.into());
         self
     }
 
@@ -124,26 +224,26 @@ impl Message {
 
     /// Adds a header.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
-        let headers = self.parts.headers.get_or_insert_default();
-        Arc::make_mut(headers).push((name.into(), value.into()));
+        let headers = &mut self.parts.extra().headers;
+        headers.push((name.into(), value.into()));
         self
     }
 
     /// Holds it back for so long from its sending on.
-    pub const fn delay(mut self, delay: Duration) -> Self {
-        self.when = When::After(delay);
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.times.get_or_insert_default().when = When::After(delay);
         self
     }
 
     /// Holds it back until a time. A time that has passed is none; one that passes while nobody receives fires once.
-    pub const fn not_before(mut self, at: Wall) -> Self {
-        self.when = When::At(at);
+    pub fn not_before(mut self, at: Wall) -> Self {
+        self.times.get_or_insert_default().when = When::At(at);
         self
     }
 
     /// Removes it if it is not delivered within so long, counted from when it may be delivered. It then leaves no dead letter.
-    pub const fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.times.get_or_insert_default().ttl = Some(ttl);
         self
     }
 
@@ -156,13 +256,13 @@ impl Message {
     /// Returns the key within which order is kept.
     #[must_use]
     pub fn get_key(&self) -> Option<&str> {
-        self.parts.key.as_deref()
+        self.parts.key().map(|key| &**key)
     }
 
     /// Returns the deduplication key.
     #[must_use]
     pub fn get_dedup(&self) -> Option<&str> {
-        self.parts.dedup.as_deref()
+        self.parts.dedup().map(|dedup| &**dedup)
     }
 
     /// Returns the priority.
@@ -180,7 +280,7 @@ impl Message {
     /// Returns how long it is held back from `now` on; none if not at all.
     #[must_use]
     pub fn delay_from(&self, now: Wall) -> Option<Duration> {
-        match self.when {
+        match self.when() {
             When::Now => None,
             When::After(delay) => Some(delay),
             When::At(at) => Some(at.since(now)),
@@ -190,46 +290,40 @@ impl Message {
 
     /// Returns within how long it must be delivered.
     #[must_use]
-    pub const fn get_ttl(&self) -> Option<Duration> {
-        self.ttl
+    pub fn get_ttl(&self) -> Option<Duration> {
+        self.times.as_ref()?.ttl
+    }
+
+    fn when(&self) -> When {
+        self.times.as_ref().map_or(When::Now, |times| times.when)
     }
 
     /// Checks the limits that hold everywhere; for backends that take messages beside a [`Queue`](crate::Queue).
     ///
     /// # Errors
     /// [`MessageError`] names the field.
+    #[inline]
     pub fn check(&self, payload_max: usize) -> Result<(), MessageError> {
         let parts = &self.parts;
         at_most("payload", parts.payload.len(), payload_max)?;
         at_most("priority", parts.priority.into(), PRIORITY_MAX.into())?;
-        text("key", parts.key.as_deref())?;
-        text("dedup", parts.dedup.as_deref())?;
-        if self.ttl.is_some_and(|ttl| ttl.is_zero()) {
+        if self.get_ttl().is_some_and(|ttl| ttl.is_zero()) {
             return Err(MessageError::Empty { field: "ttl" });
         }
-        let Some(headers) = &parts.headers else {
-            return Ok(());
-        };
-        at_most("headers", headers.len(), HEADERS_MAX)?;
-        let mut bytes = 0;
-        for (name, value) in headers.iter() {
-            text("header name", Some(name))?;
-            bytes += name.len() + value.len();
-        }
-        at_most("bytes of headers", bytes, HEADERS_BYTES_MAX)
+        parts.extra.as_ref().map_or(Ok(()), |extra| extra.check())
     }
 
     /// The first thing that it asks for and `offers` denies.
     pub(crate) fn wants(&self, offers: impl Fn(Capability) -> bool) -> Option<Capability> {
         let wanted = [
-            (Capability::OrderedKeys, self.parts.key.is_some()),
-            (Capability::Dedup, self.parts.dedup.is_some()),
+            (Capability::OrderedKeys, self.parts.key().is_some()),
+            (Capability::Dedup, self.parts.dedup().is_some()),
             (
                 Capability::Priority,
                 self.parts.priority != PRIORITY_DEFAULT,
             ),
-            (Capability::Delay, self.when != When::Now),
-            (Capability::Ttl, self.ttl.is_some()),
+            (Capability::Delay, self.when() != When::Now),
+            (Capability::Ttl, self.get_ttl().is_some()),
         ];
         let mut missing = wanted
             .into_iter()
@@ -246,6 +340,7 @@ fn text(field: &'static str, text: Option<&str>) -> Result<(), MessageError> {
     }
 }
 
+#[inline]
 fn at_most(field: &'static str, got: usize, limit: usize) -> Result<(), MessageError> {
     if got > limit {
         return Err(MessageError::TooLarge { field, limit, got });
@@ -324,6 +419,17 @@ pub struct Sent {
     pub duplicate: bool,
 }
 
+impl Sent {
+    /// A message that was not there, by the number of an embedded queue.
+    #[inline]
+    pub(crate) fn new(id: u64) -> Self {
+        Self {
+            id: MessageId::new(id.into()),
+            duplicate: false,
+        }
+    }
+}
+
 /// A message that was handed out, and is leased until it is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -376,7 +482,7 @@ impl Delivery {
     /// Returns the key within which order is kept.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
-        self.parts.key.as_deref()
+        self.parts.key().map(|key| &**key)
     }
 
     /// Returns the priority.
@@ -395,8 +501,7 @@ impl Delivery {
     pub fn into_message(self) -> Message {
         Message {
             parts: self.parts,
-            when: When::Now,
-            ttl: None,
+            times: None,
         }
     }
 }

@@ -88,14 +88,12 @@ impl Embedded {
             let mut records = Vec::new();
             let ready = state.machine.ready().min(max);
             handed_out.deliveries.reserve_exact(ready);
+            if self.journal.is_none() {
+                let next = std::iter::from_fn(|| state.machine.hand_out());
+                handed_out.deliveries.extend(next.take(max));
+                return Ok(None);
+            }
             while handed_out.deliveries.len() < max {
-                if self.journal.is_none() {
-                    match state.machine.hand_out() {
-                        Some(delivery) => handed_out.deliveries.push(delivery),
-                        None => break,
-                    }
-                    continue;
-                }
                 let Some((record, id)) = claim(state) else {
                     break;
                 };
@@ -111,6 +109,7 @@ impl Embedded {
     }
 }
 
+#[inline]
 fn open(state: &State) -> Result<(), ReceiveError> {
     state.check()?;
     if state.closed {

@@ -6,22 +6,18 @@ use super::{Embedded, Line, State, Ticket, Waiting};
 use crate::config::WhenFull;
 use crate::error::SendError;
 use crate::machine::{Plan, Record, Why};
-use crate::message::{Message, MessageId, Sent};
+use crate::message::{Message, Sent};
 
 impl Embedded {
     #[inline]
     pub(crate) async fn send(&self, message: Message) -> Result<Sent, SendError> {
         message.check(self.config.message_bytes_max)?;
-        let mut message = Some(message);
-        if self.journal.is_none() {
-            match self.try_send(&mut message) {
-                Err(SendError::Full { .. }) if self.config.when_full == WhenFull::Wait => {}
-                other => return other.map(|(sent, _)| sent),
-            }
-        }
-        let Some(message) = message else {
-            // It is taken when it is sent, and only then.
-            return Err(SendError::Closed);
+        let message = match self.journal {
+            None => match self.send_plain(message)? {
+                Ok(sent) => return Ok(sent),
+                Err(message) => message,
+            },
+            Some(_) => message,
         };
         let (sent, ticket) = self.take_in(message).await?;
         self.answer(ticket).await?;
@@ -30,54 +26,71 @@ impl Embedded {
 
     pub(crate) async fn send_all(&self, batch: Vec<Message>) -> Vec<Result<Sent, SendError>> {
         // All are taken in before the first is waited for: they share a sync.
-        let mut taken = Vec::with_capacity(batch.len());
+        let mut sent = Vec::with_capacity(batch.len());
         let mut rest = batch.into_iter();
-        let refused = match self.journal {
-            None => self.send_together(&mut rest, &mut taken),
-            Some(_) => None,
-        };
-        for message in refused.into_iter().chain(rest) {
+        if self.journal.is_none() {
+            let refused = self.send_together(&mut rest, &mut sent);
+            for message in refused.into_iter().chain(rest) {
+                sent.push(self.take_in(message).await.map(|(sent, _)| sent));
+            }
+            return sent;
+        }
+        let mut taken = Vec::with_capacity(rest.len());
+        for message in rest {
             taken.push(self.take_in(message).await);
         }
-        if self.journal.is_none() {
-            let sent = taken.into_iter();
-            return sent.map(|one| one.map(|(sent, _)| sent)).collect();
-        }
-        let mut all = Vec::with_capacity(taken.len());
         for one in taken {
-            all.push(match one {
-                Ok((sent, ticket)) => match self.answer(ticket).await {
-                    Ok(()) => Ok(sent),
+            sent.push(match one {
+                Ok((one, ticket)) => match self.answer(ticket).await {
+                    Ok(()) => Ok(one),
                     Err(error) => Err(error.into()),
                 },
                 Err(error) => Err(error),
             });
         }
-        all
+        sent
+    }
+
+    /// Sends, in memory, what needs no more than room; returns the rest.
+    #[inline]
+    fn send_plain(&self, message: Message) -> Result<Result<Sent, Message>, SendError> {
+        self.with(self.now(), |state| {
+            open(state)?;
+            Ok(state.machine.take_in_if_plain(message).map(Sent::new))
+        })
     }
 
     /// Takes in, in memory, at one time and behind one lock, as many as there is room for; returns the first that has to wait.
     fn send_together(
         &self,
         batch: &mut impl Iterator<Item = Message>,
-        taken: &mut Vec<Result<(Sent, Option<Ticket>), SendError>>,
+        sent: &mut Vec<Result<Sent, SendError>>,
     ) -> Option<Message> {
         let waits = self.config.when_full == WhenFull::Wait;
         self.with(self.now(), |state| {
             for message in batch {
                 let checked = message.check(self.config.message_bytes_max);
-                let checked = checked.map_err(SendError::from);
+                if let Err(error) = checked.map_err(SendError::from).and_then(|()| open(state)) {
+                    sent.push(Err(error));
+                    continue;
+                }
+                let message = match state.machine.take_in_if_plain(message) {
+                    Ok(id) => {
+                        sent.push(Ok(Sent::new(id)));
+                        continue;
+                    }
+                    Err(message) => message,
+                };
                 let mut message = Some(message);
-                match checked.and_then(|()| self.send_now(state, &mut message)) {
+                match self.send_now(state, &mut message) {
                     Err(SendError::Full { .. }) if waits => return message,
-                    answer => taken.push(answer),
+                    answer => sent.push(answer.map(|(sent, _)| sent)),
                 }
             }
             None
         })
     }
 
-    #[inline]
     async fn take_in(&self, message: Message) -> Result<(Sent, Option<Ticket>), SendError> {
         message.check(self.config.message_bytes_max)?;
         let mut message = Some(message);
@@ -129,22 +142,17 @@ impl Embedded {
     }
 
     /// Takes the message, if it can be sent now.
-    #[inline]
     fn try_send(&self, message: &mut Option<Message>) -> Result<(Sent, Option<Ticket>), SendError> {
         self.with(self.now(), |state| self.send_now(state, message))
     }
 
     /// Takes the message, if it can be sent now.
-    #[inline]
     fn send_now(
         &self,
         state: &mut State,
         message: &mut Option<Message>,
     ) -> Result<(Sent, Option<Ticket>), SendError> {
-        state.check()?;
-        if state.closed {
-            return Err(SendError::Closed);
-        }
+        open(state)?;
         let Some(wanted) = &*message else {
             return Err(SendError::Closed);
         };
@@ -154,8 +162,8 @@ impl Embedded {
             Plan::Take { id, .. } => (*id, false),
         };
         let sent = Sent {
-            id: MessageId::new(id.into()),
             duplicate,
+            ..Sent::new(id)
         };
         let victims = match plan {
             Plan::Duplicate(_) => {
@@ -197,4 +205,13 @@ impl Embedded {
             .for_each(|record| state.machine.apply(record));
         Ok((sent, ticket))
     }
+}
+
+#[inline]
+fn open(state: &State) -> Result<(), SendError> {
+    state.check()?;
+    if state.closed {
+        return Err(SendError::Closed);
+    }
+    Ok(())
 }

@@ -1,6 +1,5 @@
 //! Applying records: live and at recovery, the same.
 
-use std::collections::hash_map::Entry::Vacant;
 use std::sync::Arc;
 
 use dpat_core::Wall;
@@ -25,7 +24,7 @@ impl Machine {
                 self.apply_sent(id, at, not_before, expires, parts);
             }
             Record::Claimed { id, count, until } => {
-                if let Some(slot) = self.index.get(&id).copied() {
+                if let Some(slot) = self.slot_of(id) {
                     self.claim_slot(slot, count, Wall::from_nanos(until));
                 }
             }
@@ -37,7 +36,8 @@ impl Machine {
             } => self.apply_retried(id, not_before, reason),
             Record::Rejected { id, at, reason } => self.apply_rejected(id, at, reason),
             Record::Removed { id, why } => {
-                if let Some(parts) = self.take(id) {
+                if let Some(slot) = self.slot_of(id) {
+                    let parts = self.take(slot);
                     self.trash.push(parts);
                     match why {
                         Why::Expired => self.counts.expired += 1,
@@ -55,7 +55,7 @@ impl Machine {
             Record::Paused { paused } => {
                 self.paused = paused;
                 if !paused {
-                    self.made_ready += self.ready.len();
+                    self.made_ready += self.ready();
                 }
             }
             Record::Noted => {}
@@ -110,12 +110,12 @@ impl Machine {
         expires: Wall,
         parts: Parts,
     ) {
-        if let Some(key) = &parts.dedup {
+        if let Some(key) = parts.dedup() {
             let until = sent_at + self.config.dedup_window;
             self.remember(Arc::clone(key), id, until);
         }
         self.counts.sent += 1;
-        let Some(slot) = self.occupy(id) else {
+        let Some(slot) = self.occupy(id, id) else {
             return;
         };
         // In place: a whole entry is large to carry about.
@@ -123,16 +123,17 @@ impl Machine {
         entry.id = id;
         entry.place = id;
         entry.size = parts.size();
-        entry.parts = parts;
+        // What was there has nothing to drop.
+        std::mem::forget(std::mem::replace(&mut entry.parts, parts));
         entry.sent_at = sent_at;
         entry.not_before = not_before;
         entry.expires = expires;
         self.settle_in(slot);
     }
 
-    #[inline]
-    pub(super) fn apply_done(&mut self, id: u64) {
-        if let Some(parts) = self.take(id) {
+    fn apply_done(&mut self, id: u64) {
+        if let Some(slot) = self.slot_of(id) {
+            let parts = self.take(slot);
             self.counts.done += 1;
             self.trash.push(parts);
         }
@@ -140,9 +141,7 @@ impl Machine {
 
     #[inline]
     pub(super) fn claim_slot(&mut self, slot: u32, count: u32, until: Wall) {
-        let Some(entry) = self.entry_mut(slot) else {
-            return;
-        };
+        let entry = &mut self.slots[slot as usize];
         entry.count = count;
         entry.held = true;
         self.counts.delivered += 1;
@@ -151,7 +150,7 @@ impl Machine {
     }
 
     fn apply_retried(&mut self, id: u64, not_before: u64, reason: Option<Arc<str>>) {
-        let Some(slot) = self.index.get(&id).copied() else {
+        let Some(slot) = self.slot_of(id) else {
             return;
         };
         self.unschedule(slot);
@@ -171,9 +170,10 @@ impl Machine {
     }
 
     fn apply_rejected(&mut self, id: u64, at: u64, reason: Arc<str>) {
-        let Some(entry) = self.take_entry(id) else {
+        let Some(slot) = self.slot_of(id) else {
             return;
         };
+        let entry = self.take_entry(slot);
         self.counts.rejected += 1;
         let dead = Dead {
             parts: entry.parts,
@@ -222,28 +222,38 @@ impl Machine {
 
     /// Adds a message at the end of all, and of its key.
     fn insert(&mut self, entry: Entry) {
-        if let Some(slot) = self.occupy(entry.id) {
+        if let Some(slot) = self.occupy(entry.id, entry.place) {
             self.slots[slot as usize] = entry;
             self.settle_in(slot);
         }
     }
 
-    /// Finds a slot for a message that is not here.
+    /// Finds a slot for a message that is not here, whose place is free.
     #[inline]
-    fn occupy(&mut self, id: u64) -> Option<u32> {
-        let Vacant(vacant) = self.index.entry(id) else {
-            return None;
-        };
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Entry::NEW);
-            // One for each message; their number is limited far below.
-            u32::try_from(self.slots.len() - 1).unwrap_or(NONE)
-        });
-        if slot == NONE {
+    fn occupy(&mut self, id: u64, place: u64) -> Option<u32> {
+        if self.places.get(place).is_some() || place != id && self.slot_of(id).is_some() {
             return None;
         }
-        vacant.insert(slot);
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => self.new_slot()?,
+        };
+        while let Some(old) = self.places.retire_for(place) {
+            self.lose_turn(old);
+        }
+        self.places.insert(place, slot);
+        if place != id {
+            self.replayed.insert(id, slot);
+        }
         Some(slot)
+    }
+
+    #[cold]
+    fn new_slot(&mut self) -> Option<u32> {
+        // One for each message; their number is limited far below.
+        let slot = u32::try_from(self.slots.len()).ok()?;
+        self.slots.push(Entry::NEW);
+        (slot != NONE).then_some(slot)
     }
 
     /// Adds what is in its slot to the lists.
@@ -253,129 +263,131 @@ impl Machine {
         entry.state = State::Behind;
         self.next = self.next.max(entry.id + 1).max(entry.place + 1);
         self.bytes += entry.size;
-        let keeps_order = self.config.rules.one_of_a_key();
-        let key = entry.parts.key.clone().filter(|_| keeps_order);
-        let mut all = self.all;
-        self.link(&mut all, slot, |entry| &mut entry.in_all);
-        self.all = all;
-        if let Some(key) = key {
-            let mut lane = self.lanes.get(&key).copied().unwrap_or(Ends::EMPTY);
-            self.link(&mut lane, slot, |entry| &mut entry.in_lane);
-            self.lanes.insert(key, lane);
+        if entry.parts.key().is_some() && self.config.rules.one_of_a_key() {
+            self.join_lane(slot);
         }
         self.rest(slot);
         self.schedule(slot);
     }
 
-    #[inline]
-    fn take(&mut self, id: u64) -> Option<Parts> {
-        let slot = self.leave(id)?;
-        let entry = &mut self.slots[slot as usize];
-        let parts = std::mem::replace(&mut entry.parts, Parts::EMPTY);
-        entry.clear();
-        Some(parts)
+    /// Puts a message behind those of its key.
+    fn join_lane(&mut self, slot: u32) {
+        let Some(key) = self.slots[slot as usize].parts.key().cloned() else {
+            return;
+        };
+        let mut lane = self.lanes.get(&key).copied().unwrap_or(Ends::EMPTY);
+        self.link(&mut lane, slot);
+        self.lanes.insert(key, lane);
     }
 
-    fn take_entry(&mut self, id: u64) -> Option<Entry> {
-        let slot = self.leave(id)?;
-        Some(std::mem::replace(
-            &mut self.slots[slot as usize],
-            Entry::NEW,
-        ))
+    /// Takes out what is in a slot, and frees it.
+    #[inline]
+    pub(super) fn take(&mut self, slot: u32) -> Parts {
+        self.leave(slot);
+        let entry = &mut self.slots[slot as usize];
+        entry.clear();
+        std::mem::replace(&mut entry.parts, Parts::EMPTY)
+    }
+
+    fn take_entry(&mut self, slot: u32) -> Entry {
+        self.leave(slot);
+        std::mem::replace(&mut self.slots[slot as usize], Entry::NEW)
     }
 
     /// Takes a message out of all lists; the next one of its key comes to the front. Its slot is the next that is used:
     /// the caller clears it.
     #[inline]
-    fn leave(&mut self, id: u64) -> Option<u32> {
-        let slot = self.index.remove(&id)?;
+    fn leave(&mut self, slot: u32) {
+        let entry = &self.slots[slot as usize];
+        let (id, place, has_extra) = (entry.id, entry.place, entry.parts.has_extra());
+        self.bytes -= entry.size;
+        self.made_room = true;
+        self.places.remove(place);
+        if place != id {
+            self.replayed.remove(&id);
+        }
         self.unschedule(slot);
         self.expiry.remove(slot);
         self.victims.remove(slot);
-        let mut all = self.all;
-        self.unlink(&mut all, slot, |entry| &mut entry.in_all);
-        self.all = all;
-        let key = self.entry(slot).and_then(|entry| entry.parts.key.clone());
-        let mut next = None;
-        if let Some(key) = key {
-            if let Some(mut lane) = self.lanes.get(&key).copied() {
-                let was_first = lane.first == slot;
-                self.unlink(&mut lane, slot, |entry| &mut entry.in_lane);
-                if lane.first == NONE {
-                    self.lanes.remove(&key);
-                } else {
-                    next = was_first.then_some(lane.first);
-                    self.lanes.insert(key, lane);
-                }
-            }
-        }
-        let entry = &self.slots[slot as usize];
-        if let (Some(key), false) = (&entry.parts.dedup, self.config.rules.remember_keys()) {
-            self.dedup.remove(key);
+        if has_extra {
+            self.leave_lane(slot);
         }
         self.free.push(slot);
-        self.bytes -= entry.size;
-        self.made_room = true;
-        // Not one that is leased already, as a damaged log may have it.
-        let next = next.filter(|next| {
-            let next = self.entry(*next);
-            next.is_some_and(|next| next.state == State::Behind)
-        });
-        if let Some(next) = next {
-            self.schedule(next);
+    }
+
+    /// Takes a message out of those of its key, and makes the next one of them ready.
+    fn leave_lane(&mut self, slot: u32) {
+        let parts = &self.slots[slot as usize].parts;
+        if let (Some(key), false) = (parts.dedup(), self.config.rules.remember_keys()) {
+            self.dedup.remove(key);
         }
-        Some(slot)
+        let Some(key) = parts.key().cloned() else {
+            return;
+        };
+        let Some(mut lane) = self.lanes.get(&key).copied() else {
+            return;
+        };
+        let was_first = lane.first == slot;
+        self.unlink(&mut lane, slot);
+        if lane.first == NONE {
+            self.lanes.remove(&key);
+            return;
+        }
+        self.lanes.insert(key, lane);
+        // Not one that is leased already, as a damaged log may have it.
+        let next = self.entry(lane.first);
+        if was_first && next.is_some_and(|next| next.state == State::Behind) {
+            self.schedule(lane.first);
+        }
     }
 
     /// Puts a message that is not leased where it belongs: ready, waiting for its time, or behind another.
     #[inline]
     fn schedule(&mut self, slot: u32) {
-        let clock = self.clock;
-        let Some(entry) = self.entry(slot) else {
-            return;
+        let entry = &self.slots[slot as usize];
+        let state = if entry.in_lane.before != NONE {
+            State::Behind
+        } else if entry.not_before > self.clock {
+            let key = (entry.not_before, entry.place);
+            self.due.insert(slot, key);
+            State::Due
+        } else if self.has_turn(entry) {
+            self.turn.ready += 1;
+            self.made_ready += 1;
+            State::InTurn
+        } else {
+            let rank = self.rank(entry);
+            self.ready.insert(slot, rank);
+            self.made_ready += 1;
+            State::Ready
         };
-        let first = entry.in_lane.before == NONE;
-        let (state, place, not_before) = match () {
-            () if !first => (State::Behind, entry.place, Wall::MIN),
-            () if entry.not_before > clock => (State::Due, entry.place, entry.not_before),
-            () => (State::Ready, entry.place, Wall::MIN),
-        };
-        match state {
-            State::Due => self.due.insert(slot, (not_before, place)),
-            State::Ready => {
-                let rank = self.rank(entry);
-                self.ready.insert(slot, rank);
-                self.made_ready += 1;
-            }
-            State::Free | State::Behind | State::Leased => {}
-        }
-        if let Some(entry) = self.entry_mut(slot) {
-            entry.state = state;
-        }
+        self.slots[slot as usize].state = state;
     }
 
     #[inline]
-    fn unschedule(&mut self, slot: u32) {
-        match self.entry(slot).map(|entry| entry.state) {
-            Some(State::Ready) => drop(self.ready.remove(slot)),
-            Some(State::Due) => drop(self.due.remove(slot)),
-            Some(State::Leased) => {
+    pub(super) fn unschedule(&mut self, slot: u32) {
+        let entry = &mut self.slots[slot as usize];
+        match std::mem::replace(&mut entry.state, State::Behind) {
+            State::InTurn => self.turn.ready -= 1,
+            State::Ready => drop(self.ready.remove(slot)),
+            State::Due => drop(self.due.remove(slot)),
+            State::Leased => {
                 self.due.remove(slot);
                 self.leased -= 1;
             }
-            Some(State::Free | State::Behind) | None => {}
-        }
-        if let Some(entry) = self.entry_mut(slot) {
-            entry.state = State::Behind;
+            State::LeasedInTurn => {
+                let place = entry.place;
+                self.leased -= 1;
+                self.end_in_turn(place);
+            }
+            State::Free | State::Behind => {}
         }
     }
 
     /// What is not leased may end, and may have to make room.
     #[inline]
     fn rest(&mut self, slot: u32) {
-        let Some(entry) = self.entry(slot) else {
-            return;
-        };
+        let entry = &self.slots[slot as usize];
         let (expires, place) = (entry.expires, entry.place);
         let priority = entry.parts.priority;
         if expires < Wall::MAX {
@@ -389,15 +401,15 @@ impl Machine {
     /// Leases a message until then.
     #[inline]
     pub(super) fn lease(&mut self, slot: u32, until: Wall) {
-        self.unschedule(slot);
         self.expiry.remove(slot);
         self.victims.remove(slot);
-        let Some(entry) = self.entry_mut(slot) else {
+        if self.lease_in_turn(slot, until) {
             return;
-        };
+        }
+        self.unschedule(slot);
+        let entry = &mut self.slots[slot as usize];
         entry.state = State::Leased;
-        let place = entry.place;
-        self.due.insert(slot, (until, place));
+        self.due.insert(slot, (until, entry.place));
         self.leased += 1;
     }
 
@@ -407,7 +419,7 @@ impl Machine {
             return;
         };
         entry.held = false;
-        if entry.state == State::Leased {
+        if entry.state.is_leased() {
             self.unschedule(slot);
             self.rest(slot);
             self.schedule(slot);
@@ -416,7 +428,7 @@ impl Machine {
 
     /// The time of a message has come, or its lease has ended. Its receipt keeps its say until it is handed out again.
     pub(super) fn come_due(&mut self, slot: u32) {
-        if self.entry(slot).map(|entry| entry.state) == Some(State::Leased) {
+        if self.slots[slot as usize].state.is_leased() {
             self.counts.lapsed += 1;
             self.unschedule(slot);
             self.rest(slot);
@@ -427,15 +439,15 @@ impl Machine {
     }
 
     #[inline]
-    fn link(&mut self, ends: &mut Ends, slot: u32, links: fn(&mut Entry) -> &mut Links) {
+    fn link(&mut self, ends: &mut Ends, slot: u32) {
         let before = ends.last;
         ends.last = slot;
         match self.entry_mut(before) {
-            Some(last) => links(last).after = slot,
+            Some(last) => last.in_lane.after = slot,
             None => ends.first = slot,
         }
         if let Some(entry) = self.entry_mut(slot) {
-            *links(entry) = Links {
+            entry.in_lane = Links {
                 before,
                 after: NONE,
             };
@@ -443,30 +455,19 @@ impl Machine {
     }
 
     #[inline]
-    fn unlink(&mut self, ends: &mut Ends, slot: u32, links: fn(&mut Entry) -> &mut Links) {
-        let Some(Links { before, after }) = self.entry_mut(slot).map(|entry| *links(entry)) else {
+    fn unlink(&mut self, ends: &mut Ends, slot: u32) {
+        let Some(Links { before, after }) = self.entry_mut(slot).map(|entry| entry.in_lane) else {
             return;
         };
         match self.entry_mut(before) {
-            Some(entry) => links(entry).after = after,
+            Some(entry) => entry.in_lane.after = after,
             None => ends.first = after,
         }
         match self.entry_mut(after) {
-            Some(entry) => links(entry).before = before,
+            Some(entry) => entry.in_lane.before = before,
             None => ends.last = before,
         }
     }
-}
-
-impl Parts {
-    /// What a free slot has.
-    const EMPTY: Self = Self {
-        payload: bytes::Bytes::new(),
-        headers: None,
-        key: None,
-        dedup: None,
-        priority: 0,
-    };
 }
 
 impl Entry {
@@ -478,7 +479,6 @@ impl Entry {
         self.held = false;
         self.state = State::Free;
         self.reason = None;
-        self.in_all = Self::NEW.in_all;
         self.in_lane = Self::NEW.in_lane;
     }
 
@@ -491,15 +491,12 @@ impl Entry {
         sent_at: Wall::MIN,
         not_before: Wall::MIN,
         expires: Wall::MAX,
+        until: Wall::MIN,
         count: 0,
         base: 0,
         held: false,
         state: State::Free,
         reason: None,
-        in_all: Links {
-            before: NONE,
-            after: NONE,
-        },
         in_lane: Links {
             before: NONE,
             after: NONE,

@@ -4,46 +4,34 @@
 use super::Kept;
 #[cfg(any(feature = "wal", feature = "test-util", test))]
 use super::{Buried, Record};
-use super::{Entry, Machine, NONE, State};
-use crate::message::{DeadLetter, Message, MessageId, Parts, Peeked, Stats, When};
+use super::{Entry, Machine};
+use crate::message::{DeadLetter, Message, MessageId, Parts, Peeked, Stats};
 
 impl Machine {
     /// All messages in the order of their places.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries_from(self.all.first)
+        self.entries_behind(None)
     }
 
-    fn entries_from(&self, slot: u32) -> impl Iterator<Item = &Entry> {
-        let mut slot = slot;
-        std::iter::from_fn(move || {
-            if slot == NONE {
-                return None;
-            }
-            let entry = self.entry(slot)?;
-            slot = entry.in_all.after;
-            Some(entry)
-        })
+    fn entries_behind(&self, place: Option<u64>) -> impl Iterator<Item = &Entry> {
+        let slots = self.places.behind(place);
+        slots.filter_map(|slot| self.entry(slot))
     }
 
     pub(crate) fn peek(&self, after: Option<MessageId>, max: usize) -> Vec<Peeked> {
-        let slot = after
-            .and_then(|id| u64::try_from(id.get()).ok())
-            .and_then(|id| self.index.get(&id).copied());
-        let known = slot.and_then(|slot| self.entry(slot));
         // One that is gone meanwhile had its place by its id, unless it was replayed.
-        let (from, behind) = match (known, after) {
-            (Some(entry), _) => (entry.in_all.after, None),
-            (None, after) => (self.all.first, after),
-        };
-        self.entries_from(from)
-            .filter(|entry| behind.is_none_or(|id| u128::from(entry.place) > id.get()))
+        let behind = after.map(|after| {
+            let id = u64::try_from(after.get()).unwrap_or(u64::MAX);
+            self.by_id(id).map_or(id, |entry| entry.place)
+        });
+        self.entries_behind(behind)
             .take(max)
             .map(|entry| Peeked {
                 id: MessageId::new(entry.id.into()),
                 message: message(&entry.parts),
                 sent_at: entry.sent_at,
                 count: entry.count,
-                leased: entry.state == State::Leased,
+                leased: entry.state.is_leased(),
                 reason: entry.reason.clone(),
             })
             .collect()
@@ -70,8 +58,8 @@ impl Machine {
 
     pub(crate) fn stats(&self) -> Stats {
         let oldest = self.entries().next();
-        let all = self.index.len() as u64;
-        let ready = self.ready.len() as u64;
+        let all = self.places.len() as u64;
+        let ready = self.ready() as u64;
         Stats {
             ready,
             waiting: all - ready - self.leased,
@@ -114,7 +102,7 @@ impl Machine {
     /// Returns how many records an image would have.
     #[cfg(feature = "wal")]
     pub(crate) fn image_len(&self) -> u64 {
-        (self.index.len() + self.dead.len() + self.dedup.len()) as u64
+        (self.places.len() + self.dead.len() + self.dedup.len()) as u64
     }
 
     /// The whole state as records, for a snapshot.
@@ -165,7 +153,6 @@ impl Machine {
 fn message(parts: &Parts) -> Message {
     Message {
         parts: parts.clone(),
-        when: When::Now,
-        ttl: None,
+        times: None,
     }
 }
