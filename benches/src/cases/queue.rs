@@ -23,7 +23,7 @@ pub(super) const NOTES: &str = "\
 What each side does:
 
 - In memory, *dpat-queue* leases a message when it is received, and a second call settles it; until then it can come again. \
-It has an id, a priority, a time and limits in bytes. With `calls=batches` it sends, receives and settles a burst by one call \
+It has an id, a priority, a time and limits in bytes. With `calls=batches` it sends, receives and settles up to 64 by one call \
 each. *async-channel*, *flume* and *crossfire* are bounded channels: a message \
 that was received is gone.
 - Durable, each thread sends a message of 256 bytes, receives one and settles it, and waits for each of the three. \
@@ -36,7 +36,9 @@ message of *yaque* is committed by its only receiver.";
 
 const CAPACITY: usize = 1_024;
 /// Messages that one thread hands to another in one run.
-const HANDED: u64 = 20_000;
+const HANDED: u64 = 20_480;
+/// Messages that one call takes, where calls take many.
+const BATCH: usize = 64;
 /// Rounds of each thread in one durable run.
 const EACH: u64 = 8;
 /// Messages through the queues that do not sync, in one run.
@@ -46,9 +48,11 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [1, 64]
         .map(|burst| in_turn(burst, one_by_one(burst)))
         .into();
-    let batches = in_turn(64, in_batches(64));
+    let batches = in_turn(BATCH as u64, in_batches(BATCH));
     cases.push(batches.param("calls", "batches"));
-    cases.push(across());
+    cases.push(across(across_one_by_one()));
+    let batches = across(across_in_batches());
+    cases.push(batches.param("calls", "batches"));
     cases.extend([1, 16, 64].map(durable));
     cases.push(unsynced());
     cases
@@ -211,23 +215,56 @@ fn on_two_threads(send: impl Future<Output = ()> + Send, receive: impl Future<Ou
     });
 }
 
-fn across() -> Case {
-    let ours = {
-        let queue = in_memory();
-        Contender::single("dpat-queue", move || {
-            let send = async {
-                for _ in 0..HANDED {
-                    queue.send(Message::new(payload())).await.expect("open");
+/// Our side of the way across: a call for each message.
+fn across_one_by_one() -> Contender {
+    let queue = in_memory();
+    Contender::single("dpat-queue", move || {
+        let send = async {
+            for _ in 0..HANDED {
+                queue.send(Message::new(payload())).await.expect("open");
+            }
+        };
+        let receive = async {
+            for _ in 0..HANDED {
+                receive_and_settle(&queue).await;
+            }
+        };
+        on_two_threads(send, receive);
+    })
+}
+
+/// Our side of the way across: a call for up to [`BATCH`] messages, as a worker makes them.
+fn across_in_batches() -> Contender {
+    let queue = in_memory();
+    Contender::single("dpat-queue", move || {
+        let send = async {
+            for _ in 0..HANDED / BATCH as u64 {
+                let batch = (0..BATCH).map(|_| Message::new(payload())).collect();
+                for sent in queue.send_batch(batch).await {
+                    sent.expect("open");
                 }
-            };
-            let receive = async {
-                for _ in 0..HANDED {
-                    receive_and_settle(&queue).await;
+            }
+        };
+        let receive = async {
+            let mut left = HANDED;
+            while left > 0 {
+                let received = queue.receive_batch(BATCH, Duration::MAX).await;
+                let received = received.expect("open");
+                left -= received.len() as u64;
+                let done = received.iter().map(|delivery| Settlement {
+                    receipt: delivery.receipt,
+                    outcome: Outcome::Done,
+                });
+                for settled in queue.settle_batch(done.collect()).await {
+                    settled.expect("it is ours");
                 }
-            };
-            on_two_threads(send, receive);
-        })
-    };
+            }
+        };
+        on_two_threads(send, receive);
+    })
+}
+
+fn across(ours: Contender) -> Case {
     let channel = {
         let (sender, receiver) = async_channel::bounded(CAPACITY);
         Contender::single("async-channel", move || {

@@ -31,16 +31,11 @@ pub struct Instant(u64);
 pub struct Wall(u64);
 
 /// Converts to nanoseconds, saturating after about 584 years.
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "the value was just clamped to u64::MAX"
-)]
+#[inline]
 pub(crate) const fn nanos(duration: Duration) -> u64 {
-    let nanos = duration.as_nanos();
-    if nanos > u64::MAX as u128 {
-        u64::MAX
-    } else {
-        nanos as u64
+    match duration.as_secs().checked_mul(1_000_000_000) {
+        Some(nanos) => nanos.saturating_add(duration.subsec_nanos() as u64),
+        None => u64::MAX,
     }
 }
 
@@ -54,12 +49,14 @@ macro_rules! reading {
 
             /// Makes a reading from nanoseconds since the origin.
             #[must_use]
+            #[inline]
             pub const fn from_nanos(nanos: u64) -> Self {
                 Self(nanos)
             }
 
             /// Returns nanoseconds since the origin.
             #[must_use]
+            #[inline]
             pub const fn as_nanos(self) -> u64 {
                 self.0
             }
@@ -72,18 +69,21 @@ macro_rules! reading {
 
             /// Returns the time since `earlier`, or zero if `earlier` is later.
             #[must_use]
+            #[inline]
             pub const fn since(self, earlier: Self) -> Duration {
                 Duration::from_nanos(self.0.saturating_sub(earlier.0))
             }
 
             /// Adds, saturating at [`Self::MAX`].
             #[must_use]
+            #[inline]
             pub const fn saturating_add(self, duration: Duration) -> Self {
                 Self(self.0.saturating_add(nanos(duration)))
             }
 
             /// Subtracts, saturating at [`Self::MIN`].
             #[must_use]
+            #[inline]
             pub const fn saturating_sub(self, duration: Duration) -> Self {
                 Self(self.0.saturating_sub(nanos(duration)))
             }
@@ -92,6 +92,7 @@ macro_rules! reading {
         impl Add<Duration> for $name {
             type Output = Self;
             /// Saturating.
+            #[inline]
             fn add(self, duration: Duration) -> Self {
                 self.saturating_add(duration)
             }
@@ -100,6 +101,7 @@ macro_rules! reading {
         impl Sub<Duration> for $name {
             type Output = Self;
             /// Saturating.
+            #[inline]
             fn sub(self, duration: Duration) -> Self {
                 self.saturating_sub(duration)
             }

@@ -369,9 +369,9 @@ impl Embedded {
     ) -> Vec<Result<(), SettleError>> {
         let mut trash = Vec::with_capacity(batch.size_hint().0);
         self.with(self.now(), |state| {
+            let failed = state.failed.is_some();
             let settle = |(receipt, outcome): (Receipt, &Outcome)| match outcome {
-                Outcome::Done => {
-                    state.check()?;
+                Outcome::Done if !failed => {
                     trash.push(state.machine.settle_done(receipt)?);
                     Ok(())
                 }

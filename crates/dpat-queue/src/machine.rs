@@ -144,6 +144,20 @@ struct Entry {
     in_lane: Links,
 }
 
+impl Entry {
+    #[inline]
+    fn delivery(&self, lease: Duration) -> Delivery {
+        Delivery {
+            parts: self.parts.clone(),
+            receipt: Receipt::new(MessageId::new(self.id.into()), self.count.into()),
+            count: self.count,
+            attempt: self.count - self.base,
+            sent_at: self.sent_at,
+            lease,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Dead {
     parts: Parts,
@@ -203,12 +217,24 @@ impl Machine {
             }
             self.come_due(slot);
         }
+        if self.due.len() > 0 {
+            self.due_come();
+        }
+        if !self.dedup_ends.is_empty() {
+            self.forget_keys();
+        }
+    }
+
+    fn due_come(&mut self) {
         while let Some(((at, _), slot)) = self.due.first() {
             if at > self.clock {
                 break;
             }
             self.come_due(slot);
         }
+    }
+
+    fn forget_keys(&mut self) {
         while let Some((until, key)) = self.dedup_ends.front() {
             if *until > self.clock {
                 break;
@@ -279,18 +305,6 @@ impl Machine {
     pub(crate) fn take_in(&mut self, id: u64, message: Message) {
         let (not_before, expires) = self.times(&message);
         self.apply_sent(id, self.clock, not_before, expires, message.parts);
-    }
-
-    /// Takes a message in, where that needs no more than room; returns its id.
-    #[inline]
-    pub(crate) fn take_in_if_plain(&mut self, message: Message) -> Result<u64, Message> {
-        let plain = message.parts.dedup().is_none() && self.has_room(message.parts.size());
-        if !plain {
-            return Err(message);
-        }
-        let id = self.next;
-        self.take_in(id, message);
-        Ok(id)
     }
 
     /// From when on a message that is sent now may be delivered, and when it ends.
@@ -374,9 +388,39 @@ impl Machine {
     /// Hands out the next message, as its record would, without one.
     #[inline]
     pub(crate) fn hand_out(&mut self) -> Option<Delivery> {
+        if self.goes_by_turns() {
+            let until = self.clock + self.config.visibility;
+            if let Some(delivery) = self.hand_out_in_turn(until) {
+                return Some(delivery);
+            }
+        }
+        self.hand_out_by_rank()
+    }
+
+    /// Hands out up to so many messages, as their records would, without them.
+    pub(crate) fn hand_out_many(&mut self, max: usize, into: &mut Vec<Delivery>) {
+        into.reserve_exact(self.ready().min(max));
+        if self.goes_by_turns() {
+            let until = self.clock + self.config.visibility;
+            while into.len() < max {
+                match self.hand_out_in_turn(until) {
+                    Some(delivery) => into.push(delivery),
+                    None => break,
+                }
+            }
+        }
+        while into.len() < max {
+            match self.hand_out_by_rank() {
+                Some(delivery) => into.push(delivery),
+                None => break,
+            }
+        }
+    }
+
+    fn hand_out_by_rank(&mut self) -> Option<Delivery> {
         let (slot, count) = self.next_out()?;
         self.claim_slot(slot, count, self.clock + self.config.visibility);
-        Some(self.delivery_of(&self.slots[slot as usize]))
+        Some(self.slots[slot as usize].delivery(self.config.visibility))
     }
 
     /// The slot of what is handed out next, and its count then.
@@ -400,19 +444,8 @@ impl Machine {
 
     /// What is handed out, once its claim is applied.
     pub(crate) fn delivery(&self, id: u64) -> Option<Delivery> {
-        self.by_id(id).map(|entry| self.delivery_of(entry))
-    }
-
-    #[inline]
-    fn delivery_of(&self, entry: &Entry) -> Delivery {
-        Delivery {
-            parts: entry.parts.clone(),
-            receipt: Receipt::new(MessageId::new(entry.id.into()), entry.count.into()),
-            count: entry.count,
-            attempt: entry.count - entry.base,
-            sent_at: entry.sent_at,
-            lease: self.config.visibility,
-        }
+        let entry = self.by_id(id)?;
+        Some(entry.delivery(self.config.visibility))
     }
 
     /// Decides about a settlement.
@@ -462,6 +495,9 @@ impl Machine {
     /// Settles what is done, as its record would, without one; returns what is to be dropped outside of the lock.
     #[inline]
     pub(crate) fn settle_done(&mut self, receipt: Receipt) -> Result<Parts, SettleError> {
+        if let Some(parts) = self.settle_in_turn(receipt) {
+            return Ok(parts);
+        }
         let slot = self.held_slot(receipt).ok_or(SettleError::Stale)?;
         self.counts.done += 1;
         Ok(self.take(slot))
@@ -529,7 +565,7 @@ impl Machine {
 
     /// Says whether there is something to be dropped outside of the lock.
     #[inline]
-    pub(crate) const fn has_trash(&self) -> bool {
+    pub(crate) fn has_trash(&self) -> bool {
         !self.trash.is_empty()
     }
 

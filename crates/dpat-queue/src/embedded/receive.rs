@@ -86,13 +86,12 @@ impl Embedded {
         let ticket = self.with(now, |state| {
             open(state)?;
             let mut records = Vec::new();
-            let ready = state.machine.ready().min(max);
-            handed_out.deliveries.reserve_exact(ready);
             if self.journal.is_none() {
-                let next = std::iter::from_fn(|| state.machine.hand_out());
-                handed_out.deliveries.extend(next.take(max));
+                state.machine.hand_out_many(max, &mut handed_out.deliveries);
                 return Ok(None);
             }
+            let ready = state.machine.ready().min(max);
+            handed_out.deliveries.reserve_exact(ready);
             while handed_out.deliveries.len() < max {
                 let Some((record, id)) = claim(state) else {
                     break;

@@ -56,7 +56,7 @@ impl Embedded {
     fn send_plain(&self, message: Message) -> Result<Result<Sent, Message>, SendError> {
         self.with(self.now(), |state| {
             open(state)?;
-            Ok(state.machine.take_in_if_plain(message).map(Sent::new))
+            Ok(state.machine.take_in_turn(message).map(Sent::new))
         })
     }
 
@@ -68,13 +68,17 @@ impl Embedded {
     ) -> Option<Message> {
         let waits = self.config.when_full == WhenFull::Wait;
         self.with(self.now(), |state| {
+            let is_open = open(state).is_ok();
             for message in batch {
-                let checked = message.check(self.config.message_bytes_max);
-                if let Err(error) = checked.map_err(SendError::from).and_then(|()| open(state)) {
-                    sent.push(Err(error));
+                if let Err(error) = message.check(self.config.message_bytes_max) {
+                    sent.push(Err(error.into()));
                     continue;
                 }
-                let message = match state.machine.take_in_if_plain(message) {
+                if !is_open {
+                    sent.push(open(state).and(Err(SendError::Closed)));
+                    continue;
+                }
+                let message = match state.machine.take_in_turn(message) {
                     Ok(id) => {
                         sent.push(Ok(Sent::new(id)));
                         continue;

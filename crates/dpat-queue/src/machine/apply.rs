@@ -281,7 +281,6 @@ impl Machine {
     }
 
     /// Takes out what is in a slot, and frees it.
-    #[inline]
     pub(super) fn take(&mut self, slot: u32) -> Parts {
         self.leave(slot);
         let entry = &mut self.slots[slot as usize];

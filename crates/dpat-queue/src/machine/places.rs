@@ -49,6 +49,16 @@ impl Places {
         (slot != NONE).then_some(slot)
     }
 
+    /// What is at a place, if that is in the ring.
+    #[inline]
+    pub(super) fn recent(&self, place: u64) -> Option<u32> {
+        if !self.is_recent(place) {
+            return None;
+        }
+        let slot = self.at(place);
+        (slot != NONE).then_some(slot)
+    }
+
     /// Says whether a place is in the ring.
     #[inline]
     pub(super) const fn is_recent(&self, place: u64) -> bool {
@@ -105,6 +115,21 @@ impl Places {
         self.ring[spot] = slot;
     }
 
+    /// Adds a slot at a place if it is the one behind all, and that needs nothing else.
+    #[inline]
+    pub(super) fn push(&mut self, place: u64, slot: u32) -> bool {
+        let span = self.end - self.base;
+        let full = span == self.ring.len() as u64;
+        if place != self.end || full || span > 2 * self.len as u64 + HOLES {
+            return false;
+        }
+        self.len += 1;
+        self.end += 1;
+        let spot = self.spot(place);
+        self.ring[spot] = slot;
+        true
+    }
+
     #[cold]
     fn insert_elsewhere(&mut self, place: u64, slot: u32) {
         if place < self.base {
@@ -147,9 +172,15 @@ impl Places {
         if !self.is_recent(place) {
             self.len -= usize::from(self.old.remove(&place).is_some());
         } else if self.at(place) != NONE {
-            self.len -= 1;
-            self.leave(place);
+            self.remove_recent(place);
         }
+    }
+
+    /// Removes the slot at a place of the ring, which has one.
+    #[inline]
+    pub(super) fn remove_recent(&mut self, place: u64) {
+        self.len -= 1;
+        self.leave(place);
     }
 
     /// Empties a place of the ring, which begins with a slot, or is empty.

@@ -301,3 +301,22 @@ fn records_about_nothing_do_nothing() {
     assert_eq!(machine.stats(), Stats::default());
     assert!(machine.replay(MessageId::new(u128::MAX)).unwrap().is_none());
 }
+
+#[test]
+fn what_is_stored_of_a_message_keeps_its_form() {
+    use crate::message::Parts;
+    use dpat_codec::{Codec as _, Postcard};
+
+    let codec = Postcard::with_bytes_max(100);
+    let all = Message::new("ab").header("h", "v").key("k").priority(7);
+    let forms: [(Parts, &[u8]); 2] = [
+        (Message::new("ab").parts, b"\x02ab\0\0\0\x04"),
+        (all.parts, b"\x02ab\x01\x01\x01h\x01v\x01\x01k\0\x07"),
+    ];
+    for (parts, bytes) in forms {
+        let mut stored = Vec::new();
+        codec.encode(&parts, &mut stored).unwrap();
+        assert_eq!(stored, bytes);
+        assert_eq!(codec.decode::<Parts>(bytes).unwrap(), parts);
+    }
+}

@@ -4,10 +4,16 @@
 //! one length, end in that order too. So two marks say of all of them which is next, and whose lease ends first: what is at a
 //! mark or behind it is told by its state alone, and nothing is moved from list to list.
 
+#[cfg(test)]
+mod tests;
+
+use std::mem;
+
 use dpat_core::Wall;
 
 use super::{Entry, Machine, State};
-use crate::message::PRIORITY_DEFAULT;
+use crate::config::WhenFull;
+use crate::message::{Delivery, Message, PRIORITY_DEFAULT, Parts, Receipt};
 
 /// The marks.
 #[derive(Debug, Default)]
@@ -33,6 +39,93 @@ impl Machine {
             && entry.parts.priority == PRIORITY_DEFAULT
             && entry.not_before == Wall::MIN
             && self.places.is_recent(entry.place)
+    }
+
+    /// Takes a message in that is in turn behind all others, where that needs nothing else; returns its id, or the message.
+    ///
+    /// This and the two below do what `take_in`, `hand_out` and `take` do, for what asks for the least.
+    #[inline]
+    pub(crate) fn take_in_turn(&mut self, message: Message) -> Result<u64, Message> {
+        let (id, size) = (self.next, message.parts.size());
+        let plain = !message.parts.has_extra() && message.times.is_none();
+        let plain = plain && message.parts.priority == PRIORITY_DEFAULT;
+        if !plain || self.config.when_full == WhenFull::DropOldest || !self.has_room(size) {
+            return Err(message);
+        }
+        let Some(slot) = self.free.last().copied() else {
+            return Err(message);
+        };
+        if !self.places.push(id, slot) {
+            return Err(message);
+        }
+        self.free.pop();
+        let entry = &mut self.slots[slot as usize];
+        entry.id = id;
+        entry.place = id;
+        entry.size = size;
+        // What was there has nothing to drop.
+        mem::forget(mem::replace(&mut entry.parts, message.parts));
+        entry.sent_at = self.clock;
+        entry.not_before = Wall::MIN;
+        entry.expires = Wall::MAX;
+        entry.state = State::InTurn;
+        self.next = id + 1;
+        self.bytes += size;
+        self.counts.sent += 1;
+        self.made_ready += 1;
+        self.turn.ready += 1;
+        Ok(id)
+    }
+
+    /// Says whether what is in turn is all that can be handed out, and nothing else has to be looked at.
+    #[inline]
+    pub(super) fn goes_by_turns(&self) -> bool {
+        let others = self.ready.len() + self.expiry.len() + self.victims.len();
+        others == 0 && !self.paused
+    }
+
+    /// Hands out the message whose turn it is, until then, where it [goes by turns](Self::goes_by_turns). None: it is not at
+    /// its mark.
+    #[inline]
+    pub(super) fn hand_out_in_turn(&mut self, until: Wall) -> Option<Delivery> {
+        let slot = self.places.recent(self.turn.next)?;
+        if !self.lease_in_turn(slot, until) {
+            return None;
+        }
+        let entry = &mut self.slots[slot as usize];
+        if self.config.rules.count_at_claim() || entry.count == 0 {
+            entry.count = entry.count.saturating_add(1);
+        }
+        entry.held = true;
+        self.counts.delivered += 1;
+        self.counts.redelivered += u64::from(entry.count > 1);
+        Some(entry.delivery(self.config.visibility))
+    }
+
+    /// Removes a message that was handed out in turn and is leased since, where nothing else knows of it; none if not so.
+    #[inline]
+    pub(super) fn settle_in_turn(&mut self, receipt: Receipt) -> Option<Parts> {
+        let id = u64::try_from(receipt.id().get()).ok()?;
+        let slot = self.places.recent(id)?;
+        let entry = &mut self.slots[slot as usize];
+        let in_turn = entry.state == State::LeasedInTurn && entry.id == id && entry.held;
+        let plain = entry.reason.is_none() && !entry.parts.has_extra();
+        if !in_turn || !plain || u128::from(entry.count) != receipt.token() {
+            return None;
+        }
+        entry.count = 0;
+        entry.base = 0;
+        entry.held = false;
+        entry.state = State::Free;
+        let parts = mem::replace(&mut entry.parts, Parts::EMPTY);
+        self.bytes -= entry.size;
+        self.leased -= 1;
+        self.counts.done += 1;
+        self.made_room = true;
+        self.places.remove_recent(id);
+        self.end_in_turn(id);
+        self.free.push(slot);
+        Some(parts)
     }
 
     /// Whose turn it is.
@@ -83,7 +176,14 @@ impl Machine {
     #[inline]
     pub(super) fn end_in_turn(&mut self, place: u64) {
         self.turn.leases -= 1;
-        if place == self.turn.lease && self.turn.leases > 0 {
+        if place != self.turn.lease || self.turn.leases == 0 {
+            return;
+        }
+        let next = self.places.recent(place + 1);
+        let leased = |slot: u32| self.slots[slot as usize].state == State::LeasedInTurn;
+        if next.is_some_and(leased) {
+            self.turn.lease = place + 1;
+        } else {
             let next = self.first_from(place + 1, State::LeasedInTurn);
             self.turn.lease = next.map_or(place, |(place, _)| place);
         }
