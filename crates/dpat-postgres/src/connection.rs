@@ -1,6 +1,6 @@
 //! A few connections of our own, made again when they break.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use tokio_postgres::{Client, Statement};
 
 use crate::config::Config;
 use crate::error::EngineError;
+use crate::prepared::Prepared;
 use crate::sync::Mutex;
 use crate::tls::Messages;
 use crate::tx::{self, Row, Run, Value};
@@ -28,41 +29,22 @@ pub(crate) fn delays() -> Delays {
     backoff.with_jitter(Jitter::Equal).delays()
 }
 
-/// How many statements a connection keeps prepared; more than a store has.
-const PREPARED_MAX: usize = 256;
-
 /// A connection, and the statements that the server has planned for it.
 pub(crate) struct Link {
     client: Client,
-    prepared: HashMap<Box<str>, Statement>,
+    prepared: Prepared,
 }
 
 impl Link {
     fn new(client: Client) -> Self {
         Self {
             client,
-            prepared: HashMap::new(),
+            prepared: Prepared::new(),
         }
     }
 
     fn is_closed(&self) -> bool {
         self.client.is_closed()
-    }
-
-    /// Prepares a statement that is not prepared yet.
-    async fn statement(
-        &mut self,
-        text: &str,
-        params: &[Value<'_>],
-    ) -> Result<Statement, tokio_postgres::Error> {
-        if let Some(statement) = self.prepared.get(text) {
-            return Ok(statement.clone());
-        }
-        let statement = tx::prepare(&self.client, text, params).await?;
-        if self.prepared.len() < PREPARED_MAX {
-            self.prepared.insert(text.into(), statement.clone());
-        }
-        Ok(statement)
     }
 }
 
@@ -262,7 +244,8 @@ impl Session {
         text: &str,
         params: &[Value<'_>],
     ) -> Result<Statement, EngineError> {
-        let preparing = self.link.statement(text, params);
+        let Link { client, prepared } = &mut self.link;
+        let preparing = prepared.statement(client, text, params);
         in_time(&self.pool, self.by, preparing).await
     }
 
@@ -320,6 +303,10 @@ async fn in_time<R>(
 
 #[async_trait]
 impl Run for Session {
+    fn keeps(&self) -> bool {
+        true
+    }
+
     async fn rows(&mut self, text: &str, params: &[Value<'_>]) -> Result<Vec<Row>, EngineError> {
         let statement = self.statement(text, params).await?;
         let running = tx::on_client(&self.link.client, &statement, params);
@@ -335,6 +322,10 @@ pub(crate) struct Alone<'s> {
 
 #[async_trait]
 impl Run for Alone<'_> {
+    fn keeps(&self) -> bool {
+        true
+    }
+
     async fn rows(&mut self, text: &str, params: &[Value<'_>]) -> Result<Vec<Row>, EngineError> {
         self.session.change_and_tell(text, params, self.tell).await
     }

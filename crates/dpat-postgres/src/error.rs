@@ -253,6 +253,12 @@ fn meaning(code: &str) -> (Class, Option<&'static str>) {
             Class::Permanent,
             Some("the tables are not those of this version: run `migrate`"),
         ),
+        "26000" => (
+            Class::Permanent,
+            Some(
+                "the statements are of another connection: keep one `Prepared` for each, and none behind a pooler",
+            ),
+        ),
         "25006" => (
             Class::Unavailable,
             Some("`url` names a standby: name its primary"),

@@ -15,6 +15,7 @@ mod error;
 mod gauge;
 #[cfg(any(feature = "outbox", feature = "queue"))]
 mod listener;
+mod prepared;
 mod schema;
 pub mod sql;
 #[cfg(feature = "sqlx")]
@@ -49,6 +50,9 @@ pub use error::{EngineError, OpenError};
 pub use inbox::{Accepting, Arrived, Inbox, MARKERS_MAX};
 #[cfg(feature = "outbox")]
 pub use outbox::{LAG_ROWS_MAX, Outbox};
+pub use prepared::Prepared;
+#[cfg(feature = "tokio-postgres")]
+pub use prepared::PreparedTransaction;
 #[cfg(feature = "queue")]
 pub use queue::{QueueClock, QueueSettings, QueueStore};
 #[cfg(feature = "idempotency")]

@@ -135,10 +135,15 @@ impl Outbox {
             Value::Bytes(&encoded),
             Value::Bool(pool.config.notifies),
         ];
-        if let Some(row) = tx.rows(&statements.append, &params).await?.first_mut() {
-            let position = row::position(row.int(0)?);
+        let text = match tx.keeps() {
+            true => &statements.append,
+            false => &statements.call_append,
+        };
+        let mut rows = tx.rows(text, &params).await?;
+        let position = rows.first_mut().map(|row| row.maybe_int(0)).transpose()?;
+        if let Some(position) = position.flatten() {
             self.shared.gauge.with(|gauge| gauge.added(bytes));
-            return Ok(Appended::New(position));
+            return Ok(Appended::New(row::position(position)));
         }
         match self.known(tx, event).await? {
             Some(id) => Ok(Appended::Duplicate(id)),

@@ -49,10 +49,16 @@ impl Part {
     #[must_use]
     pub const fn steps(self) -> &'static [Step] {
         match self {
-            Self::Outbox => &[Step {
-                version: 1,
-                sql: include_str!("../sql/0001_outbox.sql"),
-            }],
+            Self::Outbox => &[
+                Step {
+                    version: 1,
+                    sql: include_str!("../sql/0001_outbox.sql"),
+                },
+                Step {
+                    version: 2,
+                    sql: include_str!("../sql/0002_outbox.sql"),
+                },
+            ],
             Self::Inbox => &[Step {
                 version: 1,
                 sql: include_str!("../sql/0001_inbox.sql"),
@@ -152,7 +158,7 @@ WHERE n.nspname = $1 AND c.relname = $2";
 /// The number of lanes, as the table `{prefix}_lanes` has them.
 pub const LANES: i64 = 256;
 
-/// Appends an event, and returns its position.
+/// Appends an event, and returns its position: for a statement that is prepared once and runs often.
 ///
 /// `$1` the id, 16 bytes; `$2` the topic; `$3` the key or NULL; `$4` the deduplication key or NULL; `$5` the time;
 /// `$6` the event by `Event::encode`; `$7` whether to notify.
@@ -172,6 +178,12 @@ WITH e AS (
   RETURNING position
 )
 SELECT position, CASE WHEN $7 THEN pg_notify('dpat_outbox', '{schema}.{prefix}')::text END FROM s";
+
+/// As [`APPEND`], for a statement that is not prepared: a call of a function, whose plans the server keeps for each connection.
+///
+/// The parameters of [`APPEND`]. NULL, where that has no row.
+pub const CALL_APPEND: &str =
+    "SELECT {schema}.{prefix}_append($1, $2, $3, $4, $5, $6, $7) AS position";
 
 /// Finds the id of an event that is there already. `$1` the id; `$2` the deduplication key or NULL.
 pub const APPENDED: &str = "\

@@ -11,6 +11,10 @@ impl Transaction for sqlx::Transaction<'_, Postgres> {}
 
 #[async_trait]
 impl Run for sqlx::Transaction<'_, Postgres> {
+    fn keeps(&self) -> bool {
+        true
+    }
+
     async fn rows(&mut self, text: &str, params: &[Value<'_>]) -> Result<Vec<Row>, EngineError> {
         // The texts are ours; the names in them were checked.
         let mut query = sqlx::query(AssertSqlSafe(text.to_owned()));

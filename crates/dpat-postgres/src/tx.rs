@@ -7,12 +7,17 @@ use crate::error::EngineError;
 
 /// A transaction of yours, of one of the clients.
 ///
-/// It is implemented for `tokio_postgres::Transaction` (feature `tokio-postgres`), and for nothing outside this crate.
+/// It is implemented for `tokio_postgres::Transaction` (feature `tokio-postgres`), alone or with the statements that its
+/// connection keeps ([`Prepared`](crate::Prepared)), for that of sqlx (feature `sqlx`), and for nothing outside this crate.
 pub trait Transaction: Run {}
 
 /// Runs a statement.
 #[async_trait]
 pub trait Run: Send {
+    /// Whether the connection keeps the statement prepared, so that planning it costs nothing the next time.
+    #[doc(hidden)]
+    fn keeps(&self) -> bool;
+
     /// Runs one, and returns its rows.
     #[doc(hidden)]
     async fn rows(&mut self, text: &str, params: &[Value<'_>]) -> Result<Vec<Row>, EngineError>;
@@ -175,6 +180,10 @@ fn read(row: &tokio_postgres::Row) -> Result<Row, tokio_postgres::Error> {
 #[cfg(feature = "tokio-postgres")]
 #[async_trait]
 impl Run for tokio_postgres::Transaction<'_> {
+    fn keeps(&self) -> bool {
+        false
+    }
+
     async fn rows(&mut self, text: &str, params: &[Value<'_>]) -> Result<Vec<Row>, EngineError> {
         let typed: Vec<_> = params.iter().map(Value::typed).collect();
         let rows = self

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Statement, Transaction};
 
-use super::postgres::{CONNECTIONS, Own, connect};
+use super::postgres::{CONNECTIONS, Link, Own, connect};
 use super::{SAME, payload};
 use crate::harness::{Case, Contender, Timed};
 use crate::servers::{Servers, named};
@@ -22,10 +22,9 @@ What each side does:
 
 - *append*: a transaction of tokio-postgres inserts a row of the caller's, and the event; 8 connections. *plain table* inserts \
 the event into a table by one prepared statement. *same work* encodes it, and inserts two rows, the event and its state, by the exported \
-statement of dpat-postgres. *dpat-postgres* looks at its bounds as well, once a second. No `NOTIFY` on any side. \
-In a transaction of yours, *dpat-postgres* cannot keep its statement prepared, \
-and the server plans it for each append; who prepares the \
-exported text on a connection of their own has the row *same work*.
+statement of dpat-postgres, prepared on each connection. *dpat-postgres* does so with a `Prepared` beside each connection, and looks at its \
+bounds as well, once a second. *dpat-postgres, not prepared* has the transaction alone: it calls a function of the database, \
+and the server plans that call each time. No `NOTIFY` on any side.
 - *relay*: events without keys lie there, and go to a sink that takes all at once. *same work* runs the \
 statements of dpat-postgres by hand, prepared: a claim by a lease, and a mark of what was sent. *plain table* is the loop that many write: \
 `SELECT … WHERE NOT sent ORDER BY id LIMIT 64`, then `UPDATE … SET sent`. It has one relay, no order by key, no attempts that are \
@@ -76,6 +75,7 @@ pub(super) async fn postgres(servers: &Servers, in_flight: usize) -> Vec<Case> {
         ours: append(&url, in_flight).await,
         peers: vec![
             append_by_hand(&url, in_flight).await,
+            append_alone(&url, in_flight).await,
             bare_append(&url, in_flight).await,
         ],
     }];
@@ -98,28 +98,71 @@ async fn append(url: &str, in_flight: usize) -> Contender {
     let prefix = format!("append{in_flight}");
     let outbox = ours(url, &prefix).await;
     let own = Arc::new(Own::new(url).await);
-    let url = url.to_owned();
-    let emptied = format!("TRUNCATE own, {prefix}_events, {prefix}_states");
+    let empty = Empty::new(url, &prefix);
     Contender::tasks(
         "dpat-postgres",
         in_flight,
         move || {
             let (own, outbox) = (Arc::clone(&own), outbox.clone());
             async move {
-                let mut client = own.take().await;
-                let insert = client.prepare_own(INSERT_OWN).await;
-                let mut tx = client.client.transaction().await.expect("begun");
+                let mut link = own.take().await;
+                let insert = link.prepare_own(INSERT_OWN).await;
+                let Link { client, ours, .. } = &mut *link;
+                let mut tx = client.transaction().await.expect("begun");
+                tx.execute(&insert, &[]).await.expect("changed");
+                let mut on = ours.on(&mut tx);
+                let appended = outbox.append(&mut on, &event(), SystemClock.wall()).await;
+                appended.expect("appended");
+                dpat_postgres::commit(tx).await.expect("committed");
+            }
+        },
+        move || empty.clone().run(),
+    )
+}
+
+/// In a transaction whose connection keeps nothing of ours.
+async fn append_alone(url: &str, in_flight: usize) -> Contender {
+    let prefix = format!("append_alone{in_flight}");
+    let outbox = ours(url, &prefix).await;
+    let own = Arc::new(Own::new(url).await);
+    let empty = Empty::new(url, &prefix);
+    Contender::tasks(
+        "dpat-postgres@not prepared",
+        in_flight,
+        move || {
+            let (own, outbox) = (Arc::clone(&own), outbox.clone());
+            async move {
+                let mut link = own.take().await;
+                let insert = link.prepare_own(INSERT_OWN).await;
+                let mut tx = link.client.transaction().await.expect("begun");
                 tx.execute(&insert, &[]).await.expect("changed");
                 let appended = outbox.append(&mut tx, &event(), SystemClock.wall()).await;
                 appended.expect("appended");
                 dpat_postgres::commit(tx).await.expect("committed");
             }
         },
-        move || {
-            let (url, emptied) = (url.clone(), emptied.clone());
-            async move { run(&url, &emptied).await }
-        },
+        move || empty.clone().run(),
     )
+}
+
+/// Removes what a round has appended.
+#[derive(Clone)]
+struct Empty {
+    url: String,
+    text: String,
+}
+
+impl Empty {
+    fn new(url: &str, prefix: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            text: format!("TRUNCATE own, {prefix}_events, {prefix}_states"),
+        }
+    }
+
+    async fn run(self) {
+        run(&self.url, &self.text).await;
+    }
 }
 
 /// The exported statement on the tables of dpat-postgres, by hand.
@@ -131,8 +174,7 @@ async fn append_by_hand(url: &str, in_flight: usize) -> Contender {
     let config = Config::new(url, prefix.as_str()).expect("a name");
     // As long as the process.
     let insert: &'static str = config.sql(dpat_postgres::sql::APPEND).leak();
-    let url = url.to_owned();
-    let emptied = format!("TRUNCATE own, {prefix}_events, {prefix}_states");
+    let empty = Empty::new(url, &prefix);
     Contender::tasks(
         &format!("tokio-postgres@{SAME}"),
         in_flight,
@@ -160,10 +202,7 @@ async fn append_by_hand(url: &str, in_flight: usize) -> Contender {
                 tx.commit().await.expect("committed");
             }
         },
-        move || {
-            let (url, emptied) = (url.clone(), emptied.clone());
-            async move { run(&url, &emptied).await }
-        },
+        move || empty.clone().run(),
     )
 }
 

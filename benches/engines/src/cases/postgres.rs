@@ -99,6 +99,8 @@ impl Bare {
 /// A connection with the statements that were prepared on it.
 pub(super) struct Link {
     pub(super) client: Client,
+    /// Those of dpat-postgres.
+    pub(super) ours: dpat_postgres::Prepared,
     prepared: HashMap<&'static str, Statement>,
 }
 
@@ -126,6 +128,7 @@ impl Own {
         for _ in 0..CONNECTIONS {
             links.push(Mutex::new(Link {
                 client: connect(url).await,
+                ours: dpat_postgres::Prepared::new(),
                 prepared: HashMap::new(),
             }));
         }

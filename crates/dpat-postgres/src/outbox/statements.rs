@@ -126,6 +126,7 @@ macro_rules! statements {
 
 statements! {
     append = sql::APPEND,
+    call_append = sql::CALL_APPEND,
     appended = sql::APPENDED,
     backlog = sql::BACKLOG,
     loose = LOOSE,

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use dpat_core::{Class, Classify, Effect, SystemEntropy, TokioTime, Uuid7Generator, Wall};
-use dpat_outbox::{Event, Limits, Store};
+use dpat_outbox::{Appended, Event, Limits, Store};
 use dpat_postgres::sql::Part;
+use dpat_postgres::tokio_postgres::Client;
+use dpat_postgres::tokio_postgres::types::ToSql;
 use dpat_postgres::{
     Config, OpenError, Outbox, QueueSettings, QueueStore, Tables, commit, migrate,
 };
@@ -37,6 +39,10 @@ pub(crate) fn trials(live: &Live) -> Vec<Trial> {
         live.trial(
             "own_migrations_make_the_same_tables",
             own_migrations_make_the_same_tables,
+        ),
+        live.trial(
+            "tables_of_version_1_are_brought_to_this_version_with_what_is_in_them",
+            tables_of_version_1_are_brought_to_this_version_with_what_is_in_them,
         ),
     ]
 }
@@ -249,6 +255,60 @@ fn own_migrations_make_the_same_tables(url: &str) -> Result<(), Failed> {
         assert_eq!(outbox.lag().await?.backlog_rows, 0);
         let store = QueueStore::open(&config, QueueSettings::DEFAULT, TokioTime).await?;
         assert_eq!(store.queue().stats().await?.ready, 0);
+        Ok(())
+    })
+}
+
+/// As version 1 appended: the id, topic and key, the event.
+const APPEND_OF_1: &str = "\
+WITH e AS (
+  INSERT INTO {schema}.{prefix}_events (id, topic, event) VALUES ($1, $2, $4) ON CONFLICT DO NOTHING RETURNING position
+)
+INSERT INTO {schema}.{prefix}_states (position, key, lane, bytes, phase, attempts, appended_at, entered_at, due, head)
+SELECT position, $3, get_byte(sha256(convert_to($3, 'UTF8')), 0), length($4), 'pending', 0, 1, 1, 1, 1 FROM e";
+
+async fn append_as_1(client: &Client, config: &Config, event: &Event) -> Result<(), Failed> {
+    let (id, encoded) = (event.id().to_bytes(), event.encode());
+    let text = config.sql(APPEND_OF_1);
+    let params: [&(dyn ToSql + Sync); 4] = [&&id[..], &event.topic(), &event.key(), &&encoded[..]];
+    assert_eq!(client.execute(&text, &params).await?, 1);
+    Ok(())
+}
+
+fn tables_of_version_1_are_brought_to_this_version_with_what_is_in_them(
+    url: &str,
+) -> Result<(), Failed> {
+    run(async {
+        let config = kit::config(url).tables(Tables::Expect);
+        let mut client = kit::client(url).await;
+        client
+            .batch_execute(&config.sql(Part::Outbox.steps()[0].sql))
+            .await?;
+        let old = event("a");
+        append_as_1(&client, &config, &old).await?;
+        let error = Outbox::open(&config, Limits::DEFAULT).await.unwrap_err();
+        assert!(
+            matches!(error, OpenError::Outdated { found: 1, .. }),
+            "{error}"
+        );
+
+        migrate(&config, Part::Outbox).await?;
+        let outbox = Outbox::open(&config, Limits::DEFAULT).await?;
+        let mut tx = client.transaction().await?;
+        let now = Wall::from_nanos(1);
+        let again = outbox.append(&mut tx, &old, now).await?;
+        assert_eq!(again, Appended::Duplicate(old.id()));
+        let new = event("b");
+        let appended = outbox.append(&mut tx, &new, now).await?;
+        assert!(matches!(appended, Appended::New(_)), "{appended:?}");
+        commit(tx).await?;
+
+        // A process of version 1 that is still there goes on.
+        let last = event("c");
+        append_as_1(&client, &config, &last).await?;
+        let claimed = outbox.claim(&crate::faults::claim(now)).await?.rows;
+        let events: Vec<Event> = claimed.into_iter().map(|one| one.event).collect();
+        assert_eq!(events, [old, new, last]);
         Ok(())
     })
 }

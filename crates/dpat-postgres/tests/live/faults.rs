@@ -39,7 +39,7 @@ pub(crate) fn trials(live: &Live) -> Vec<Trial> {
     ]
 }
 
-fn claim(now: Wall) -> Claim {
+pub(crate) fn claim(now: Wall) -> Claim {
     Claim {
         token: Token::draw(&SystemEntropy),
         now,

@@ -16,6 +16,7 @@ mod kills;
 mod kit;
 mod outboxes;
 mod plans;
+mod prepared;
 mod queue_faults;
 mod queues;
 mod responses;
@@ -37,6 +38,7 @@ fn main() {
     trials.extend(queue_faults::trials(&live));
     trials.extend(together::trials(&live));
     trials.extend(plans::trials(&live));
+    trials.extend(prepared::trials(&live));
     trials.extend(histories::trials(&live));
     trials.extend(kills::trials(&live));
     trials.extend(guide::trials(&live));

@@ -7,24 +7,32 @@ use dpat_outbox::{
     Replay, Replayed, Settled, Settlement, Store, StoreError, Ticket,
 };
 use dpat_postgres::sqlx::{Connection as _, PgConnection};
-use dpat_postgres::{Config, Outbox, commit, commit_sqlx};
+use dpat_postgres::{Config, Outbox, Prepared, commit, commit_sqlx};
 use dpat_testkit::live::{Law, Live};
 use libtest_mimic::Trial;
 
 use crate::kit;
 
-struct OnServer;
+/// Appends are in transactions of tokio-postgres, of connections that keep their statements or do not.
+struct OnServer {
+    keeps: bool,
+}
+
+const PLAIN: OnServer = OnServer { keeps: false };
 
 /// An outbox with its tables, which the laws reopen.
 struct World {
     config: Config,
     limits: Limits,
     outbox: Outbox,
+    /// Whether connections that append keep their statements.
+    keeps: bool,
 }
 
 impl World {
     fn open(config: Config, limits: Limits) -> Self {
         Self {
+            keeps: false,
             outbox: kit::run(Outbox::open(&config, limits)).unwrap(),
             config,
             limits,
@@ -38,10 +46,17 @@ impl World {
         end: End,
     ) -> Result<Vec<Appended>, AppendError> {
         let mut client = kit::client(&kit::url()).await;
+        let mut prepared = self.keeps.then(Prepared::new);
         let mut tx = client.transaction().await.unwrap();
         let mut appended = Vec::new();
         for event in events {
-            appended.push(self.outbox.append(&mut tx, event, now).await?);
+            appended.push(match &mut prepared {
+                None => self.outbox.append(&mut tx, event, now).await?,
+                Some(prepared) => {
+                    let mut tx = prepared.on(&mut tx);
+                    self.outbox.append(&mut tx, event, now).await?
+                }
+            });
         }
         match end {
             End::Commit => commit(tx).await.unwrap(),
@@ -93,12 +108,23 @@ impl Harness for OnServer {
     type Outbox = World;
 
     fn fresh(&self, limits: Limits) -> World {
-        World::open(kit::config(&kit::url()), limits)
+        World {
+            keeps: self.keeps,
+            ..World::open(kit::config(&kit::url()), limits)
+        }
     }
 
     fn reopen(&self, outbox: World) -> World {
-        let World { config, limits, .. } = outbox;
-        World::open(config, limits)
+        let World {
+            config,
+            limits,
+            keeps,
+            ..
+        } = outbox;
+        World {
+            keeps,
+            ..World::open(config, limits)
+        }
     }
 
     fn in_tx(
@@ -147,11 +173,11 @@ impl Harness for OnSqlx {
     type Outbox = World;
 
     fn fresh(&self, limits: Limits) -> World {
-        OnServer.fresh(limits)
+        PLAIN.fresh(limits)
     }
 
     fn reopen(&self, outbox: World) -> World {
-        OnServer.reopen(outbox)
+        PLAIN.reopen(outbox)
     }
 
     fn in_tx(
@@ -187,7 +213,12 @@ impl Harness for OnSqlx {
 
 pub(crate) fn postgres_keeps_the_laws_of_outbox(live: &Live) -> Trial {
     let laws = dpat_outbox::conformance::outbox_laws::<OnServer>();
-    let mut laws = Law::plain(laws, || OnServer);
+    let mut laws = Law::plain(laws, || PLAIN);
+    let keeping = Law::plain(dpat_outbox::conformance::outbox_laws(), || OnServer {
+        keeps: true,
+    });
+    let keeping = keeping.into_iter();
+    laws.extend(keeping.map(|law| law.noted("by statements that are kept")));
     let sqlx = Law::plain(dpat_outbox::conformance::outbox_laws(), || OnSqlx);
     laws.extend(
         sqlx.into_iter()

@@ -106,6 +106,11 @@ const OUTBOX: &[Case] = &[
         "decode(repeat('07', 16), 'hex'), 't', 'k7', NULL, 1000, 'e', false",
     ),
     (
+        "call_append",
+        "bytea, text, text, text, bigint, bytea, boolean",
+        "decode(repeat('07', 16), 'hex'), 't', 'k7', NULL, 1000, 'e', false",
+    ),
+    (
         "appended",
         "bytea, text",
         "decode(repeat('07', 16), 'hex'), 'd7'",
