@@ -73,11 +73,10 @@ struct Image {
     markers: BTreeMap<Key, (Bytes, Wall)>,
 }
 
-/// What a group changes: none stands for what is removed.
-#[derive(Default)]
-struct Changes {
-    rows: BTreeMap<Table, BTreeMap<String, Option<Vec<u8>>>>,
-    markers: BTreeMap<Key, Option<(Bytes, Wall)>>,
+/// What was there before a group changed it.
+enum Before {
+    Row(Table, String, Option<Vec<u8>>),
+    Marker(Key, Option<(Bytes, Wall)>),
 }
 
 /// Rows, markers and events of one service.
@@ -103,43 +102,34 @@ impl Ground {
         })
     }
 
-    /// Runs the transactions of a group one after the other, and commits them together.
+    /// Runs the transactions of a group one after the other, and commits them together, or nothing of them.
     fn commit(&self, group: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
-        let base = self.snapshot();
-        let mut overlay = Overlay {
-            base: &base,
-            changes: Changes::default(),
+        // Nobody else looks before the group is done.
+        let mut image = std::mem::take(&mut *self.image.lock());
+        let mut open = Open {
+            // Copies the rows only if somebody still looks at them.
+            image: Arc::make_mut(&mut image),
+            before: Vec::new(),
             outbox: &self.outbox,
             arrived: &self.arrived,
             events: None,
         };
-        run_all(group, &mut overlay)?;
-        let Overlay {
-            changes, events, ..
-        } = overlay;
-        drop(base);
-        events.map_or(Ok(()), MemoryTx::commit).map_err(engine)?;
-        self.apply(changes);
-        Ok(())
-    }
-
-    fn apply(&self, changes: Changes) {
-        let mut image = self.image.lock();
-        // Copies the rows only if somebody still looks at them.
-        let image = Arc::make_mut(&mut image);
-        for (table, rows) in changes.rows {
-            change(image.rows.entry(table).or_default(), rows);
+        let done = run_all(group, &mut open).and_then(|()| {
+            let events = open.events.take();
+            events.map_or(Ok(()), MemoryTx::commit).map_err(engine)
+        });
+        if done.is_err() {
+            open.undo();
         }
-        change(&mut image.markers, changes.markers);
+        *self.image.lock() = image;
+        done
     }
 }
 
-fn change<K: Ord, V>(stored: &mut BTreeMap<K, V>, changes: BTreeMap<K, Option<V>>) {
-    for (key, value) in changes {
-        match value {
-            Some(value) => drop(stored.insert(key, value)),
-            None => drop(stored.remove(&key)),
-        }
+fn set<K: Ord, V>(stored: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> Option<V> {
+    match value {
+        Some(value) => stored.insert(key, value),
+        None => stored.remove(&key),
     }
 }
 
@@ -272,23 +262,20 @@ impl Read for Snapshot<'_> {
     }
 }
 
-/// Everything as the running group sees it.
-struct Overlay<'i> {
-    base: &'i Image,
-    changes: Changes,
+/// Everything as the running group sees and changes it.
+struct Open<'i> {
+    image: &'i mut Image,
+    /// What to put back if the group fails, the last change last.
+    before: Vec<Before>,
     outbox: &'i MemoryOutbox,
     arrived: &'i Arrived,
     /// The events of the group; dropped without a commit, there are none.
     events: Option<MemoryTx>,
 }
 
-impl Read for Overlay<'_> {
+impl Read for Open<'_> {
     fn get(&self, table: Table, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let changed = self.changes.rows.get(&table);
-        match changed.and_then(|rows| rows.get(key)) {
-            Some(row) => Ok(row.clone()),
-            None => self.below().get(table, key),
-        }
+        self.now().get(table, key)
     }
 
     fn scan(
@@ -297,65 +284,69 @@ impl Read for Overlay<'_> {
         prefix: &str,
         row: &mut dyn FnMut(&str, &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        let Some(changes) = self.changes.rows.get(&table) else {
-            return self.below().scan(table, prefix, row);
-        };
-        let mut rows = BTreeMap::new();
-        self.below().scan(table, prefix, &mut |key, value| {
-            rows.insert(key.to_owned(), value.to_owned());
-            true
-        })?;
-        let changed = changes.range::<str, _>(from(prefix));
-        let changed = changed.take_while(|(key, _)| key.starts_with(prefix));
-        let changed = changed.map(|(key, value)| (key.clone(), value.clone()));
-        change(&mut rows, changed.collect());
-        rows.iter().all(|(key, value)| row(key, value));
-        Ok(())
+        self.now().scan(table, prefix, row)
     }
 
     fn acknowledged(&self, key: &mut dyn FnMut(&str)) -> Result<(), StoreError> {
-        self.below().acknowledged(key)
+        self.now().acknowledged(key)
     }
 }
 
-impl Overlay<'_> {
-    /// What was there before the group.
-    fn below(&self) -> Snapshot<'_> {
+impl Open<'_> {
+    fn now(&self) -> Snapshot<'_> {
         Snapshot {
-            image: self.base,
+            image: self.image,
             arrived: self.arrived,
+        }
+    }
+
+    fn set_row(&mut self, table: Table, key: &str, value: Option<Vec<u8>>) {
+        let rows = self.image.rows.entry(table).or_default();
+        let before = set(rows, key.to_owned(), value);
+        let before = Before::Row(table, key.to_owned(), before);
+        self.before.push(before);
+    }
+
+    fn mark(&mut self, key: &Key, value: Option<(Bytes, Wall)>) {
+        let before = set(&mut self.image.markers, key.clone(), value);
+        self.before.push(Before::Marker(key.clone(), before));
+    }
+
+    /// Makes everything as it was before the group.
+    fn undo(&mut self) {
+        for before in self.before.drain(..).rev() {
+            match before {
+                Before::Row(table, key, value) => {
+                    drop(set(self.image.rows.entry(table).or_default(), key, value));
+                }
+                Before::Marker(key, value) => drop(set(&mut self.image.markers, key, value)),
+            }
         }
     }
 }
 
-impl Markers for Overlay<'_> {
+impl Markers for Open<'_> {
     type Error = StoreError;
 
     fn marker(&mut self, key: &Key) -> Result<Option<Bytes>, StoreError> {
-        let marker = match self.changes.markers.get(key) {
-            Some(changed) => changed.as_ref(),
-            None => self.base.markers.get(key),
-        };
+        let marker = self.image.markers.get(key);
         Ok(marker.map(|(marker, _)| marker.clone()))
     }
 
     fn set_marker(&mut self, key: &Key, marker: Bytes, at: Wall) -> Result<(), StoreError> {
-        let markers = &mut self.changes.markers;
-        markers.insert(key.clone(), Some((marker, at)));
+        self.mark(key, Some((marker, at)));
         Ok(())
     }
 }
 
-impl Write for Overlay<'_> {
+impl Write for Open<'_> {
     fn put(&mut self, table: Table, key: &str, value: &[u8]) -> Result<(), StoreError> {
-        let rows = self.changes.rows.entry(table).or_default();
-        rows.insert(key.to_owned(), Some(value.to_owned()));
+        self.set_row(table, key, Some(value.to_owned()));
         Ok(())
     }
 
     fn remove(&mut self, table: Table, key: &str) -> Result<(), StoreError> {
-        let rows = self.changes.rows.entry(table).or_default();
-        rows.insert(key.to_owned(), None);
+        self.set_row(table, key, None);
         Ok(())
     }
 
@@ -370,23 +361,99 @@ impl Write for Overlay<'_> {
     }
 
     fn forget(&mut self, before: Wall, max: usize) -> Result<usize, StoreError> {
-        let old = self
-            .base
-            .markers
-            .iter()
-            .filter(|(key, (_, at))| *at < before && !self.changes.markers.contains_key(*key));
-        let old: Vec<Key> = old.take(max).map(|(key, _)| key.clone()).collect();
-        let forgotten = old.len();
-        let old = old.into_iter().map(|key| (key, None));
-        self.changes.markers.extend(old);
-        Ok(forgotten)
+        let markers = self.image.markers.iter();
+        let old = markers.filter(|(_, (_, at))| *at < before).take(max);
+        let old: Vec<Key> = old.map(|(key, _)| key.clone()).collect();
+        for key in &old {
+            self.mark(key, None);
+        }
+        Ok(old.len())
     }
 }
 
-impl Rows for Overlay<'_> {
+impl Rows for Open<'_> {
     fn outbox(&mut self) -> Result<&mut dyn OutboxRows, StoreError> {
         Err(engine(
             "the relay of a simulated store has an outbox of its own",
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dpat_core::{SplitMix64, Uuid7Generator};
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    const TABLE: Table = Table("things");
+
+    struct Work(fn(&mut dyn Rows) -> Result<(), StoreError>);
+
+    impl Job for Work {
+        fn run(&mut self, rows: &mut dyn Rows) -> Result<(), StoreError> {
+            self.0(rows)
+        }
+
+        fn answer(self: Box<Self>, _: Result<(), StoreError>) {}
+    }
+
+    fn commit(ground: &Ground, works: &[fn(&mut dyn Rows) -> Result<(), StoreError>]) -> bool {
+        let jobs = works
+            .iter()
+            .map(|work| Box::new(Work(*work)) as Box<dyn Job>);
+        ground.commit(&mut jobs.collect::<Vec<_>>()).is_ok()
+    }
+
+    fn key() -> Key {
+        Key::new("step", "id").unwrap()
+    }
+
+    #[test]
+    fn a_group_that_fails_changes_nothing() {
+        let ground = Ground::default();
+        let put = |rows: &mut dyn Rows| {
+            rows.put(TABLE, "a", b"1")?;
+            rows.set_marker(&key(), Bytes::from_static(b"m"), Wall::MAX)
+        };
+        assert!(commit(&ground, &[put]));
+        let change = |rows: &mut dyn Rows| {
+            rows.put(TABLE, "a", b"2")?;
+            rows.put(TABLE, "b", b"2")?;
+            rows.remove(TABLE, "a")?;
+            let id = Uuid7Generator::default().next(Wall::MIN, &SplitMix64::new(1));
+            let event = Event::builder(id.map_err(engine)?, "topic").build();
+            rows.append(&event.map_err(engine)?, Wall::MAX)?;
+            assert_eq!(rows.forget(Wall::MAX, 9)?, 0);
+            rows.set_marker(&key(), Bytes::from_static(b"n"), Wall::MIN)?;
+            assert_eq!(rows.forget(Wall::MAX, 9)?, 1);
+            Ok(())
+        };
+        // The next of the group sees what the one before it did.
+        let fail = |rows: &mut dyn Rows| {
+            assert_eq!(rows.get(TABLE, "a")?, None);
+            assert_eq!(rows.get(TABLE, "b")?.as_deref(), Some(&b"2"[..]));
+            assert_eq!(rows.marker(&key())?, None);
+            Err(StoreError::Closed)
+        };
+        assert!(!commit(&ground, &[change, fail]));
+        let look = |rows: &mut dyn Rows| {
+            assert_eq!(rows.get(TABLE, "a")?.as_deref(), Some(&b"1"[..]));
+            assert_eq!(rows.get(TABLE, "b")?, None);
+            assert_eq!(rows.marker(&key())?.as_deref(), Some(&b"m"[..]));
+            Ok(())
+        };
+        assert!(commit(&ground, &[look]));
+        let lag = ground.outbox.lag().now_or_never().unwrap().unwrap();
+        assert_eq!(lag.backlog_rows, 0);
+        let read = |tx: &dyn Read| {
+            let mut keys = Vec::new();
+            tx.scan(TABLE, "", &mut |key, _| {
+                keys.push(key.to_owned());
+                true
+            })?;
+            Ok(keys)
+        };
+        assert_eq!(ground.read(read).unwrap(), ["a"]);
     }
 }
