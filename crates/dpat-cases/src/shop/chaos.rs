@@ -3,6 +3,10 @@
 //! A fault of a single request is drawn from a hash of seed, operation, order, step and sending, so that the same
 //! seed gives the same faults, however the requests are timed. Kills and hangs follow a timetable.
 
+mod fate;
+
+pub use fate::{Fate, RequestFaults, Subject};
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,7 +16,7 @@ use dpat_core::{Entropy, SplitMix64};
 use dpat_model::{Accept, Fault, InputError, LinkSet, MILLION, NodeIx, Op, Script, Trigger};
 
 use super::config::{Config, Faults, Nodes, Scenario};
-use super::domain::{CARD_LIMIT_CENTS, Fnv, Order};
+use super::domain::{CARD_LIMIT_CENTS, Order};
 use super::service::ports::{Peer, Step};
 use super::service::shipping::RECEIVED;
 use super::workflow::COMPLETED;
@@ -228,95 +232,6 @@ pub fn kept(script: &Script) -> impl Fn(u64) -> bool {
     });
     let lists: Vec<Vec<u64>> = lists.collect();
     move |number| lists.iter().all(|keep| keep.binary_search(&number).is_ok())
-}
-
-/// What happens to one request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// Nothing.
-    Pass,
-    /// It is answered with an error, and has no effect.
-    Error,
-    /// It has its effect, and no answer.
-    Drop,
-    /// It is served later.
-    Late(Duration),
-    /// It is never served; the connection is closed at that time.
-    Hang {
-        /// In microseconds after the start of the run.
-        until_us: u64,
-    },
-}
-
-/// Which request, as a script sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
-    /// Where it arrives.
-    pub node: Peer,
-    /// For what.
-    pub step: Step,
-    /// Which order.
-    pub order_id: &'a str,
-    /// Which sending, from 0.
-    pub attempt: u32,
-    /// When it arrives, in microseconds after the start of the run.
-    pub at_us: u64,
-}
-
-/// Decides what happens to a request: the first hang that hits it, or else the first operation that does.
-#[must_use]
-pub fn fate(script: &Script, subject: Subject<'_>) -> Fate {
-    let mut first = Fate::Pass;
-    for (number, op) in script.ops.iter().enumerate() {
-        let Trigger::At(from_us) = &op.when else {
-            continue;
-        };
-        if subject.at_us < *from_us {
-            continue;
-        }
-        let Some(fault) = request(&op.fault) else {
-            continue;
-        };
-        // Only a hang still matters once something was found.
-        if first != Fate::Pass && fault.kind != Do::Hang {
-            continue;
-        }
-        let until_us = from_us.saturating_add(fault.for_us.unwrap_or(u64::MAX));
-        if subject.at_us >= until_us || !hits(script.seed, number, &fault, subject) {
-            continue;
-        }
-        first = match fault.kind {
-            Do::Error => Fate::Error,
-            Do::Drop => Fate::Drop,
-            Do::Latency => Fate::Late(Duration::from_micros(fault.add_us)),
-            Do::Hang => return Fate::Hang { until_us },
-            Do::Kill => first,
-        };
-    }
-    first
-}
-
-fn hits(seed: u64, number: usize, fault: &Request<'_>, subject: Subject<'_>) -> bool {
-    if fault.node != node(subject.node)
-        || fault.step.is_some_and(|step| step != subject.step.name())
-        || fault.order_id.is_some_and(|id| id != subject.order_id)
-    {
-        return false;
-    }
-    match (fault.order_id, fault.per_million) {
-        // One order is hit at its first sending.
-        (Some(_), None) => subject.attempt == 0,
-        (None, None) => true,
-        (_, Some(rate)) => {
-            let mut hash = Fnv::default();
-            hash.number(seed);
-            hash.number(number as u64);
-            hash.text(subject.order_id);
-            hash.text(subject.step.name());
-            hash.number(u64::from(subject.attempt));
-            hash.finish() % u64::from(MILLION) < u64::from(rate)
-        }
-    }
 }
 
 /// Says whether the node that passes this point dies there, and for how long.

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use dpat_core::{Backoff, Instant, Jitter};
-use dpat_model::Script;
 use dpat_outbox::RelayConfig;
 use serde::{Deserialize, Serialize};
 
-use super::chaos::{self, Do, Fate, Subject};
+use super::chaos::{Do, Fate, RequestFaults, Subject};
 use super::config::{Config, Pattern};
 use super::idempotency::Memory;
 use super::journal::{Entry, Injected, Journal, Queued};
@@ -120,21 +119,19 @@ pub(crate) fn note_queued(journal: &Journal, now: Instant, bytes: u64, order_id:
 
 /// Asks the script what happens to a request, and writes it down.
 pub(crate) fn suffer(
-    peer: Peer,
-    script: &Script,
+    faults: &RequestFaults,
     journal: &Journal,
     request: &Request,
     now: Instant,
 ) -> Fate {
     let at_us = micros(now);
     let subject = Subject {
-        node: peer,
         step: request.step,
         order_id: &request.order_id,
         attempt: request.attempt,
         at_us,
     };
-    let fate = chaos::fate(script, subject);
+    let fate = faults.fate(subject);
     let (kind, duration_us) = match fate {
         Fate::Pass => return fate,
         Fate::Error => (Do::Error, None),
@@ -144,7 +141,7 @@ pub(crate) fn suffer(
     };
     journal.record(Entry::Fault(Injected {
         at_us,
-        target: peer,
+        target: faults.peer(),
         kind: kind.name().to_owned(),
         order_id: request.order_id.clone(),
         step: request.step,

@@ -14,8 +14,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
-use super::chaos::Fate;
-use super::chaos::{self, Do};
+use super::chaos::{self, Do, Fate, RequestFaults};
 use super::config::{Config, Pattern};
 use super::engine::notices::Bridge;
 use super::engine::{Place, ShopQueue, StoreSite};
@@ -105,7 +104,6 @@ pub enum NodeError {
 /// How a node dies in the middle of its work.
 #[derive(Debug)]
 struct Death {
-    peer: Peer,
     script: Script,
     severed: Arc<AtomicBool>,
     dead: AtomicBool,
@@ -137,6 +135,7 @@ struct NodeEnv {
     is_remote: bool,
     entropy: Arc<SplitMix64>,
     death: Arc<Death>,
+    faults: Arc<RequestFaults>,
     journal: Journal,
 }
 
@@ -167,8 +166,7 @@ impl Env for NodeEnv {
         self.notices.clone()
     }
     fn fate(&self, work: &Request) -> Fate {
-        let Death { peer, script, .. } = &*self.death;
-        host::suffer(*peer, script, &self.journal, work, self.time.now())
+        host::suffer(&self.faults, &self.journal, work, self.time.now())
     }
     fn note_queued(&self, bytes: u64, order_id: &str) {
         host::note_queued(&self.journal, self.time.now(), bytes, order_id);
@@ -180,7 +178,7 @@ impl Env for NodeEnv {
         if let Some(away) = chaos::dies_at(&self.death.script, point, order_id) {
             self.journal.record(Entry::Fault(Injected {
                 at_us: micros(self.time.now()),
-                target: self.death.peer,
+                target: self.faults.peer(),
                 kind: Do::Kill.name().to_owned(),
                 order_id: order_id.to_owned(),
                 step: Step::Ship,
@@ -217,7 +215,6 @@ pub fn run(
     let store_error = |source| NodeError::Store { peer, source };
     let time = RunTime::since(Wall::from_nanos(config.epoch_ns));
     let death = Arc::new(Death {
-        peer,
         script: config.script.clone(),
         severed: Arc::clone(&severed),
         dead: AtomicBool::new(false),
@@ -358,6 +355,7 @@ async fn serve(
         watched: Arc::new(config.watched.clone()),
         entropy: Arc::<SplitMix64>::clone(&entropy),
     };
+    let faults = Arc::new(RequestFaults::at(&config.script, peer));
     let transport = HttpTransport::new(config.ports.clone(), time);
     let policy = Policy::new(transport, time, host::uses(&config.run), caller)?;
     let env = NodeEnv {
@@ -369,11 +367,13 @@ async fn serve(
         is_remote: parts.is_remote,
         entropy,
         death,
+        faults: Arc::clone(&faults),
         journal: journal.clone(),
     };
     let shell = Shell {
         config: &config,
         time,
+        faults,
         prometheus,
         policy,
         journal,
@@ -384,6 +384,7 @@ async fn serve(
 struct Shell<'c> {
     config: &'c NodeConfig,
     time: RunTime,
+    faults: Arc<RequestFaults>,
     prometheus: Option<PrometheusHandle>,
     policy: Policy<HttpTransport, RunTime>,
     journal: Journal,
@@ -401,7 +402,7 @@ impl<'c> Host for Shell<'c> {
             time: self.time,
             prometheus: self.prometheus,
             policy: self.policy,
-            script: self.config.script.clone(),
+            faults: self.faults,
             journal: self.journal,
         };
         Box::pin(async move {

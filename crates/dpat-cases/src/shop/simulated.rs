@@ -18,7 +18,7 @@ use dpat_sim::{
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 
-use super::chaos::{self, NODES, PROTOCOL};
+use super::chaos::{self, NODES, PROTOCOL, RequestFaults};
 use super::check::{History, Stores};
 use super::config::{Config, Nodes, Pattern};
 use super::driver::{self, IN_FLIGHT_MAX, Progress, Sent};
@@ -51,7 +51,6 @@ const SHOWN_MAX: usize = 5_000;
 /// The shop as a simulated system.
 pub struct SimShop {
     plan: Arc<Plan>,
-    script: Arc<Script>,
     stores: BTreeMap<Peer, Arc<Durable>>,
     journal: Journal,
     board: Arc<Board>,
@@ -84,7 +83,6 @@ impl SimShop {
     fn of(plan: Plan) -> Self {
         let store = |peer| (peer, Arc::default());
         Self {
-            script: Arc::new(plan.script.clone()),
             stores: Peer::ALL.into_iter().map(store).collect(),
             journal: Journal::in_memory(),
             board: Arc::default(),
@@ -132,15 +130,11 @@ impl SimShop {
             node: node.clone(),
             time,
             queue,
-            peer,
-            script: Arc::clone(&self.script),
+            faults: Arc::new(RequestFaults::at(&self.plan.script, peer)),
             journal: self.journal.clone(),
         };
         let shell = Shell {
-            peer,
             env: env.clone(),
-            script: Arc::clone(&self.script),
-            journal: self.journal.clone(),
             board: Arc::clone(&self.board),
         };
         Ok(host::with_service(peer, &self.plan.run, env, shell)?)
@@ -293,9 +287,10 @@ impl AsyncSystem for SimShop {
     }
 
     fn scripted(&mut self, script: &Script) {
-        let plan = Plan::with(self.plan.run.clone(), script.clone());
-        self.plan = Arc::new(plan);
-        self.script = Arc::new(script.clone());
+        if self.plan.script != *script {
+            let plan = Plan::with(self.plan.run.clone(), script.clone());
+            self.plan = Arc::new(plan);
+        }
     }
 
     fn refuses(fault: &Fault) -> Option<&'static str> {
@@ -412,7 +407,7 @@ pub fn run(config: Config, view: &mut dyn View) -> Result<RunRecord, RunError> {
     let failed = |error: &dyn fmt::Display| RunError::Simulation(error.to_string());
     let mut sim = AsyncSim::with(shop, &spec).map_err(|error| failed(&error))?;
     let progress = Arc::clone(&sim.system().customers.progress);
-    let mut watch = Watch::new(&sim.system().script, progress);
+    let mut watch = Watch::new(&sim.system().plan.script, progress);
 
     let go = |sim: &mut AsyncSim<SimShop>, step: Duration| {
         let step = u64::try_from(step.as_nanos()).unwrap_or(u64::MAX);
@@ -486,7 +481,7 @@ fn tick(
     for peer in Watch::PEERS {
         watch.learn(peer, ask(sim, peer));
     }
-    let script = &sim.system().script;
+    let script = &sim.system().plan.script;
     faults.clear();
     faults.extend(
         sim.struck()

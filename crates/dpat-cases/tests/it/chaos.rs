@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dpat_cases::shop::chaos::{self, Fate, Subject};
+use dpat_cases::shop::chaos::{self, Fate, RequestFaults, Subject};
 use dpat_cases::shop::config::Config;
 use dpat_cases::shop::generator::Generator;
 use dpat_cases::shop::service::ports::{Peer, Step};
@@ -18,16 +18,16 @@ fn seeded(seed: u64) -> Script {
 }
 
 fn fates(script: &Script) -> Vec<Fate> {
+    let faults = RequestFaults::at(script, Peer::Payment);
     (0..5_000)
         .map(|number| {
             let subject = Subject {
-                node: Peer::Payment,
                 step: Step::Charge,
                 order_id: &format!("o-{number}"),
                 attempt: number % 3,
                 at_us: 10,
             };
-            chaos::fate(script, subject)
+            faults.fate(subject)
         })
         .collect()
 }
@@ -62,15 +62,15 @@ fn a_seeded_plan_survives_the_way_through_a_file() {
 fn payment(ops: &str) -> impl Fn(u32, u64) -> Fate {
     let text = format!(r#"{{"version":1,"protocol":"shop","nodes":5,"seed":1,"ops":[{ops}]}}"#);
     let script = chaos::parse(&text, "s", false).unwrap();
+    let faults = RequestFaults::at(&script, Peer::Payment);
     move |attempt, at_us| {
         let subject = Subject {
-            node: Peer::Payment,
             step: Step::Charge,
             order_id: "o",
             attempt,
             at_us,
         };
-        chaos::fate(&script, subject)
+        faults.fate(subject)
     }
 }
 

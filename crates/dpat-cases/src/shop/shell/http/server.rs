@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use dpat_core::{Class, Clock, Deadline, Effect, Instant, Sleep};
-use dpat_model::Script;
 use futures_util::future::{Either, select};
 use futures_util::stream;
 use http::{HeaderMap, StatusCode, Uri, header};
@@ -22,7 +21,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::{ATTEMPT, BODY_BYTES_MAX, DEADLINE_MS, EFFECT, HttpTransport, NOT_DONE, ORDER};
-use crate::shop::chaos::Fate;
+use crate::shop::chaos::{Fate, RequestFaults};
 use crate::shop::domain::State as OrderState;
 use crate::shop::host::{Status, suffer};
 use crate::shop::journal::Journal;
@@ -82,8 +81,8 @@ pub struct Server<S> {
     pub prometheus: Option<PrometheusHandle>,
     /// Its way to the others, whose breakers are shown.
     pub policy: Policy<HttpTransport, RunTime>,
-    /// The faults.
-    pub script: Script,
+    /// The faults of its requests.
+    pub faults: Arc<RequestFaults>,
     /// Where injected faults are written down.
     pub journal: Journal,
 }
@@ -306,7 +305,7 @@ async fn serve<S: Service>(
     body: &Bytes,
 ) -> Response {
     let now = server.time.now();
-    let fate = suffer(server.peer, &server.script, &server.journal, &request, now);
+    let fate = suffer(&server.faults, &server.journal, &request, now);
     match fate {
         Fate::Pass | Fate::Drop => {}
         Fate::Error => {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dpat_core::{Class, Clock, Deadline, Entropy, Instant, Sleep};
-use dpat_model::Script;
 use dpat_queue::Queue;
 use dpat_sim::async_node::{AsyncNode, Closed, Incoming, Program};
 use futures_util::FutureExt;
@@ -14,7 +13,7 @@ use futures_util::FutureExt;
 use super::store::SimStore;
 use super::transport::{SimTime, SimTransport};
 use super::wire;
-use crate::shop::chaos::Fate;
+use crate::shop::chaos::{Fate, RequestFaults};
 use crate::shop::host::{Host, Status, note_queued, suffer};
 use crate::shop::journal::Journal;
 use crate::shop::notices::Notices;
@@ -30,8 +29,7 @@ pub(crate) struct SimEnv {
     pub(crate) transport: Policy<SimTransport, SimTime>,
     pub(crate) store: SimStore,
     pub(crate) queue: Option<Queue>,
-    pub(crate) peer: Peer,
-    pub(crate) script: Arc<Script>,
+    pub(crate) faults: Arc<RequestFaults>,
     pub(crate) journal: Journal,
 }
 
@@ -57,7 +55,7 @@ impl Env for SimEnv {
     }
     fn fate(&self, work: &Request) -> Fate {
         let now = self.time.now();
-        suffer(self.peer, &self.script, &self.journal, work, now)
+        suffer(&self.faults, &self.journal, work, now)
     }
     fn note_queued(&self, bytes: u64, order_id: &str) {
         note_queued(&self.journal, self.time.now(), bytes, order_id);
@@ -94,10 +92,7 @@ impl Board {
 
 /// Serves one service on its node.
 pub(crate) struct Shell {
-    pub(crate) peer: Peer,
     pub(crate) env: SimEnv,
-    pub(crate) script: Arc<Script>,
-    pub(crate) journal: Journal,
     pub(crate) board: Arc<Board>,
 }
 
@@ -106,7 +101,7 @@ impl Host for Shell {
 
     fn host<S: Service>(self, service: S) -> Program {
         Box::pin(async move {
-            let (peer, node) = (self.peer, self.env.node.clone());
+            let (peer, node) = (self.env.faults.peer(), self.env.node.clone());
             // Before the first request, so that no order is taken up twice.
             let resumed = service.resume().await;
             self.board.hang(peer, {
@@ -142,12 +137,17 @@ impl Shell {
     ///
     /// It is a task of its own already: it goes on although its caller may go away meanwhile.
     async fn answer(&self, service: impl Service, incoming: Incoming) -> Result<Bytes, Closed> {
-        let time = &self.env.time;
+        let SimEnv {
+            time,
+            faults,
+            journal,
+            ..
+        } = &self.env;
         let patience = incoming.patience.ok_or(Closed)?;
         let request = wire::decode_request(incoming.kind, incoming.body).ok_or(Closed)?;
         let now = time.now();
         let deadline = Deadline::after(now, patience);
-        let fate = suffer(self.peer, &self.script, &self.journal, &request, now);
+        let fate = suffer(faults, journal, &request, now);
         match fate {
             Fate::Pass | Fate::Drop => {}
             Fate::Error => {
