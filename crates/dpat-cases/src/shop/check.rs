@@ -55,7 +55,7 @@ pub struct Dead {
     pub attempts: u32,
 }
 
-fn rows<T: for<'de> serde::Deserialize<'de>>(
+fn rows<T: serde::de::DeserializeOwned>(
     tx: &dyn Read,
     table: Table,
 ) -> Result<Vec<(String, T)>, StoreError> {

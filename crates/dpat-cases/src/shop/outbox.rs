@@ -10,9 +10,7 @@ use dpat_core::{Class, Clock, Deadline, Uuid7Generator};
 use dpat_outbox::{Delivery, Event, PublishError, Relay, RelayConfig, Sink};
 
 use super::domain::OrderCompleted;
-use super::service::ports::{
-    Env, Peer, Reply, Request, Step, Store, StoreError, Transport, encode,
-};
+use super::service::ports::{Env, Peer, Reply, Request, Step, Store, StoreError, Transport, json};
 use super::service::shipping::EntropyOf;
 use super::workflow::ATTEMPTS_PER_TRY;
 
@@ -35,7 +33,7 @@ pub fn event<E: Env>(
     Event::builder(id, COMPLETED)
         .key(&completed.order_id)
         .dedup(&completed.event_id)
-        .payload(encode(completed)?)
+        .payload(json(completed)?)
         .build()
         .map_err(|error| failed(&error))
 }

@@ -15,7 +15,7 @@ use super::domain::{Item, OrderCompleted, OrderRecord, Reason, State};
 use super::notices::Notices;
 use super::outbox;
 use super::service::ports::{
-    CallError, Env, Peer, Reply, Request, Step, Store, StoreError, Table, Transport, encode,
+    CallError, Env, Peer, Reply, Request, Step, Store, StoreError, Table, Transport, encode, json,
 };
 
 /// Orders: `order_id` → [`OrderRecord`].
@@ -77,7 +77,7 @@ pub async fn drive<E: Env>(
     loop {
         match record.state {
             State::Accepted => {
-                let body = encode(&ReserveBody {
+                let body = json(&ReserveBody {
                     items: &record.order.items,
                 })?;
                 match attempt(env, config, &record, Peer::Inventory, Step::Reserve, body).await {
@@ -92,7 +92,7 @@ pub async fn drive<E: Env>(
                 }
             }
             State::Reserved => {
-                let body = encode(&ChargeBody {
+                let body = json(&ChargeBody {
                     customer: &record.order.customer,
                     cents: record.order.payment_cents,
                 })?;
@@ -200,12 +200,12 @@ async fn attempt<E: Env>(
     record: &OrderRecord,
     peer: Peer,
     step: Step,
-    body: Vec<u8>,
+    body: Bytes,
 ) -> Result<(), Reason> {
     let accepted = Instant::from_nanos(record.accepted_at_us().saturating_mul(1_000));
     let patience = Deadline::after(accepted, config.patience);
     let mut delays = config.redrive.delays();
-    let mut request = Request::new(step, &record.order.order_id, Bytes::from(body));
+    let mut request = Request::new(step, &record.order.order_id, body);
     loop {
         match once(env, config, peer, &mut request, patience).await {
             Ok(Reply::Done) => return Ok(()),

@@ -6,10 +6,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dpat_codec::{Codec, Postcard};
 use dpat_core::{Class, Classify, Deadline, Effect, Entropy, Sleep, Wall};
 use dpat_idempotency::inbox::Markers;
 use dpat_outbox::{Appended, Event};
 use dpat_queue::Queue;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::shop::chaos::Fate;
@@ -438,12 +440,15 @@ pub struct Gauges {
     pub queued: u64,
 }
 
+/// The form of rows.
+const ROWS: Postcard = Postcard::DEFAULT;
+
 /// Decodes a row.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`].
-pub fn decode<T: for<'de> Deserialize<'de>>(table: Table, row: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(row).map_err(|error| StoreError::Corrupt {
+pub fn decode<T: DeserializeOwned>(table: Table, row: &[u8]) -> Result<T, StoreError> {
+    ROWS.decode(row).map_err(|error| StoreError::Corrupt {
         table: table.0,
         reason: error.to_string(),
     })
@@ -454,5 +459,15 @@ pub fn decode<T: for<'de> Deserialize<'de>>(table: Table, row: &[u8]) -> Result<
 /// # Errors
 /// [`StoreError::Engine`], which does not happen for the types of this crate.
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
-    serde_json::to_vec(value).map_err(|error| StoreError::Engine(error.to_string()))
+    let encoded = ROWS.to_vec(value);
+    encoded.map_err(|error| StoreError::Engine(error.to_string()))
+}
+
+/// Encodes the body of a request or of an event: JSON.
+///
+/// # Errors
+/// [`StoreError::Engine`], which does not happen for the types of this crate.
+pub fn json<T: Serialize>(value: &T) -> Result<Bytes, StoreError> {
+    let encoded = serde_json::to_vec(value).map(Bytes::from);
+    encoded.map_err(|error| StoreError::Engine(error.to_string()))
 }
