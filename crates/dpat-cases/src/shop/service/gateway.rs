@@ -1,7 +1,6 @@
 //! The front door: checks orders and passes them on.
 
-use bytes::Bytes;
-use dpat_core::{Class, Deadline};
+use dpat_core::Deadline;
 use futures_util::StreamExt;
 
 use super::ports::{
@@ -64,9 +63,7 @@ impl<E: Env> Gateway<E> {
                 Reply::Conflict
             });
         }
-        let body = serde_json::to_vec(&order)
-            .map_err(|_| CallError::not_done(Class::Permanent, "the order does not encode"))?;
-        let mut forward = Request::new(Step::Accept, &order.order_id, Bytes::from(body));
+        let mut forward = Request::new(Step::Accept, &order.order_id, request.body);
         // What the customer sends again is sent again here: with the same number, a fault drawn for the first sending
         // would hit every one of them.
         forward.attempt = request.attempt.saturating_mul(SENDINGS);

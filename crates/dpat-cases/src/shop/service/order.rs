@@ -87,30 +87,30 @@ impl<E: Env> OrderService<E> {
             history: Vec::with_capacity(4),
         };
         record.enter(State::Accepted, micros(self.env.time().now()));
-        let fingerprint = record.fingerprint;
-        let outcome = self
+        let order_id = record.order.order_id.clone();
+        let row = encode(&record).map_err(|error| unavailable(&error))?;
+        let known = self
             .env
             .store()
             .transact(move |tx| {
-                let order_id = &record.order.order_id;
-                if let Some(row) = tx.get(ORDERS, order_id)? {
+                if let Some(row) = tx.get(ORDERS, &order_id)? {
                     let known: OrderRecord = decode(ORDERS, &row)?;
-                    return Ok(Err(known.fingerprint));
+                    return Ok(Some(known.fingerprint));
                 }
-                tx.put(ORDERS, order_id, &encode(&record)?)?;
-                tx.put(OPEN, order_id, b"")?;
-                Ok(Ok(record.clone()))
+                tx.put(ORDERS, &order_id, &row)?;
+                tx.put(OPEN, &order_id, b"")?;
+                Ok(None)
             })
             .await
             .map_err(|error| unavailable(&error))?;
-        match outcome {
-            Ok(record) => {
+        match known {
+            None => {
                 self.notices.tell(&record, self.env.time().now());
                 self.enqueue(record);
                 Ok(Reply::Accepted)
             }
-            Err(known) if known == fingerprint => Ok(Reply::Accepted),
-            Err(_) => Ok(Reply::Conflict),
+            Some(known) if known == record.fingerprint => Ok(Reply::Accepted),
+            Some(_) => Ok(Reply::Conflict),
         }
     }
 
