@@ -3,21 +3,30 @@
 //! A listener that is slow loses the oldest and is told how many; nobody waits for it. What must be done for an order
 //! goes through the outbox and the queue instead.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use dpat_core::Instant;
-use dpat_pubsub::{Delivery, Overflow, PubSub, SubscribeError, Subscription};
+use dpat_pubsub::{Delivery, Overflow, PubSub, Publisher, SubscribeError, Subscription};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::domain::{OrderRecord, State};
 use super::workflow::micros;
+use crate::sync::Mutex;
 
+/// What every subject begins with.
+const PREFIX: &str = "orders.";
 /// How many notices of each state are kept for those who come later.
 pub const RECENT: usize = 4;
 /// How many notices wait for a slow listener.
 const CAPACITY: usize = 256;
 /// How many may listen at once.
 pub const LISTENERS_MAX: usize = 64;
+
+fn subject(state: State) -> String {
+    format!("{PREFIX}{}", state.name())
+}
 
 /// An order has come to a state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +52,8 @@ pub struct Told {
 #[derive(Clone, Debug)]
 pub struct Notices {
     hub: PubSub,
+    /// One for each state, in the order of [`State::ALL`].
+    publishers: Arc<[Mutex<Publisher>]>,
     /// Where notices go that come back from a server.
     out: Option<mpsc::Sender<Told>>,
 }
@@ -52,8 +63,11 @@ impl Default for Notices {
         let builder = PubSub::builder().name("orders").retain("orders.*", RECENT);
         // One place is for the look at what is recent.
         let hub = builder.subscriptions_max(LISTENERS_MAX + 1).build();
+        let hub = hub.unwrap_or_default();
+        let publishers = State::ALL.map(|state| hub.publisher(subject(state)).map(Mutex::new));
         Self {
-            hub: hub.unwrap_or_default(),
+            publishers: publishers.into_iter().flatten().collect(),
+            hub,
             out: None,
         }
     }
@@ -71,8 +85,18 @@ impl Notices {
 
     /// Lets listeners hear what has come from a server.
     pub fn hear(&self, subject: &str, payload: Bytes) {
-        // At most once: what cannot be heard is not.
-        let _heard = self.hub.publish_now(subject, payload);
+        let state = subject.strip_prefix(PREFIX).and_then(State::named);
+        if let Some(state) = state {
+            self.publish(state, payload);
+        }
+    }
+
+    fn publish(&self, state: State, payload: Bytes) {
+        let publisher = State::ALL.iter().position(|known| *known == state);
+        if let Some(publisher) = publisher.and_then(|place| self.publishers.get(place)) {
+            // At most once: what cannot be heard is not.
+            let _heard = publisher.lock().publish_now(payload);
+        }
     }
 
     /// Tells that an order has come to its present state.
@@ -82,12 +106,14 @@ impl Notices {
             state: record.state,
             at_us: micros(now),
         };
-        let subject = format!("orders.{}", notice.state.name());
         let payload = serde_json::to_vec(&notice).map(Bytes::from);
         match (payload, &self.out) {
             // At most once: what is too large to tell, or finds no place, is not told.
-            (Ok(payload), None) => self.hear(&subject, payload),
-            (Ok(payload), Some(out)) => drop(out.try_send(Told { subject, payload })),
+            (Ok(payload), None) => self.publish(notice.state, payload),
+            (Ok(payload), Some(out)) => {
+                let subject = subject(notice.state);
+                drop(out.try_send(Told { subject, payload }));
+            }
             (Err(_), _) => {}
         }
     }
@@ -98,8 +124,8 @@ impl Notices {
     /// [`SubscribeError`] if too many listen.
     pub fn listen(&self, state: Option<State>) -> Result<Subscription, SubscribeError> {
         let filter = match state {
-            Some(state) => format!("orders.{}", state.name()),
-            None => "orders.*".to_owned(),
+            Some(state) => subject(state),
+            None => format!("{PREFIX}*"),
         };
         let subscribe = self.hub.subscribe(filter.as_str()).capacity(CAPACITY);
         subscribe
