@@ -1,5 +1,7 @@
 //! What the shop talks about.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// A card issuer declines any single charge above this.
@@ -56,10 +58,10 @@ impl OrderError {
     }
 }
 
-fn check_id(field: &str, id: &str) -> Result<(), OrderError> {
+fn check_id(field: impl fmt::Display, id: &str) -> Result<(), OrderError> {
     if id.is_empty() || id.len() > ID_BYTES_MAX {
         return Err(OrderError::new(
-            field,
+            field.to_string(),
             format!("must have 1 to {ID_BYTES_MAX} bytes, has {}", id.len()),
         ));
     }
@@ -67,7 +69,7 @@ fn check_id(field: &str, id: &str) -> Result<(), OrderError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
     if !id.bytes().all(allowed) {
         return Err(OrderError::new(
-            field,
+            field.to_string(),
             "may contain only ASCII letters, digits and - _ . :",
         ));
     }
@@ -89,7 +91,7 @@ impl Order {
             ));
         }
         for (index, item) in self.items.iter().enumerate() {
-            check_id(&format!("items[{index}].sku"), &item.sku)?;
+            check_id(format_args!("items[{index}].sku"), &item.sku)?;
             if item.quantity == 0 || item.quantity > QUANTITY_MAX {
                 return Err(OrderError::new(
                     format!("items[{index}].quantity"),

@@ -43,6 +43,8 @@ pub struct Generator {
     orders: u64,
     /// Cumulated weights of the SKUs.
     weights: Vec<f64>,
+    /// Of the SKUs.
+    names: Vec<String>,
     /// Orders given, of which only the times are drawn.
     given: Option<Arc<[Order]>>,
 }
@@ -66,6 +68,7 @@ impl Generator {
             next: 0,
             orders: config.orders,
             weights,
+            names: (0..SKUS).map(name).collect(),
             given: config.input.clone(),
         }
     }
@@ -77,12 +80,7 @@ impl Generator {
             .weights
             .partition_point(|sum| *sum <= drawn)
             .min(SKUS - 1);
-        let name = if rank % RARE_EVERY == RARE_EVERY - 1 {
-            format!("rare-{rank:03}")
-        } else {
-            format!("sku-{rank:03}")
-        };
-        (rank, name)
+        (rank, self.names[rank].clone())
     }
 
     fn order(&self) -> Order {
@@ -115,6 +113,15 @@ impl Generator {
         let quiet = (1.0 - BURST_RATE * BURST_SHARE) / (1.0 - BURST_SHARE);
         let rate = self.rate * if burst { BURST_RATE } else { quiet };
         -(1.0 - self.entropy.unit_f64()).ln() / rate
+    }
+}
+
+/// Names the SKU of a rank.
+fn name(rank: usize) -> String {
+    if rank % RARE_EVERY == RARE_EVERY - 1 {
+        format!("rare-{rank:03}")
+    } else {
+        format!("sku-{rank:03}")
     }
 }
 
