@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use dpat_codec::Flat;
 use dpat_core::Sleep;
 use dpat_model::Script;
 use dpat_queue::{ManageError, Message, Queue};
@@ -18,7 +19,7 @@ use super::engine::StoreSite;
 use super::journal::{self, Call, Entry as JournalEntry, Injected, Queued};
 use super::policy::{BUDGET_FLOOR, BUDGET_RATIO, BUDGET_WINDOW, MINIMUM_CALLS, OPEN_TIME, PROBES};
 use super::record::{Check, FirstBad, Violation};
-use super::service::inventory::{HOLDS, STOCK};
+use super::service::inventory::{HOLDS, Hold, STOCK, Units};
 use super::service::payment::{Entry, Kind, LEDGER};
 use super::service::ports::{Peer, Read, Reply, Store, StoreError, Table, decode};
 use super::service::shipping::{QUEUE_BYTES_MAX, SHIPMENTS, Shipment};
@@ -55,7 +56,7 @@ pub struct Dead {
     pub attempts: u32,
 }
 
-fn rows<T: serde::de::DeserializeOwned>(
+fn rows<T: serde::de::DeserializeOwned + Flat>(
     tx: &dyn Read,
     table: Table,
 ) -> Result<Vec<(String, T)>, StoreError> {
@@ -98,8 +99,12 @@ impl Stores {
                 })?;
             }
             Peer::Inventory => {
-                stores.stock = rows(tx, STOCK)?.into_iter().collect();
-                stores.holds = rows(tx, HOLDS)?.into_iter().collect();
+                let stock = rows(tx, STOCK)?.into_iter();
+                stores.stock = stock.map(|(sku, Units(units))| (sku, units)).collect();
+                let holds = rows(tx, HOLDS)?.into_iter();
+                stores.holds = holds
+                    .map(|(order_id, Hold { items })| (order_id, items))
+                    .collect();
             }
             Peer::Payment => {
                 for (key, entry) in rows(tx, LEDGER)? {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use dpat_codec::Flat;
 use serde::{Deserialize, Serialize};
 
 /// A card issuer declines any single charge above this.
@@ -283,6 +284,8 @@ pub struct OrderRecord {
     /// Every state entered, oldest first.
     pub history: Vec<Change>,
 }
+
+impl Flat for OrderRecord {}
 
 impl OrderRecord {
     /// Returns when the order was accepted, in microseconds since the start of the run.

@@ -135,7 +135,7 @@ async fn save<E: Env>(
     state: State,
 ) -> Result<(), StoreError> {
     record.enter(state, micros(env.time().now()));
-    let row = encode(&record)?;
+    let row = encode(record)?;
     let order_id = record.order.order_id.clone();
     env.store()
         .transact(move |tx| {
@@ -159,7 +159,7 @@ async fn complete<E: Env>(
     record: &mut OrderRecord,
 ) -> Result<Event, StoreError> {
     record.enter(State::Completed, micros(env.time().now()));
-    let row = encode(&record)?;
+    let row = encode(record)?;
     let order_id = record.order.order_id.clone();
     let completed = OrderCompleted {
         event_id: format!("{order_id}.completed"),

@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 
 use super::ports::{
     CallError, Env, Gauges, Peer, Reply, Request, Service, Step, Store, StoreError, Table,
-    Transport,
+    Transport, parse,
 };
 use super::unavailable;
 use crate::shop::domain::Order;
@@ -40,7 +40,7 @@ impl<E: Env> Gateway<E> {
     }
 
     async fn accept(&self, request: Request, deadline: Deadline) -> Result<Reply, CallError> {
-        let order: Order = match serde_json::from_slice(&request.body) {
+        let order: Order = match parse(&request.body) {
             Ok(order) => order,
             Err(error) => return Ok(Reply::Invalid(error.to_string())),
         };

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 
 use super::ports::{
-    CallError, Env, Gauges, Reply, Request, Service, Step, Store, StoreError, decode, encode,
+    CallError, Env, Gauges, Reply, Request, Service, Step, Store, StoreError, decode, encode, parse,
 };
 use super::{bad_body, unavailable};
 use crate::shop::domain::{Order, OrderRecord, State};
@@ -77,7 +77,7 @@ impl<E: Env> OrderService<E> {
                     .with_retry_after(Some(Duration::from_secs(1))),
             );
         }
-        let order: Order = serde_json::from_slice(&request.body).map_err(|_| bad_body())?;
+        let order: Order = parse(&request.body).map_err(|_| bad_body())?;
         let mut record = OrderRecord {
             fingerprint: order.fingerprint(),
             order,

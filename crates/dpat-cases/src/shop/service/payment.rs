@@ -1,11 +1,12 @@
 //! Keeps the money.
 
+use dpat_codec::Flat;
 use dpat_core::{Clock, Deadline};
 use serde::{Deserialize, Serialize};
 
 use super::ports::{
     CallError, Env, Gauges, Read, Reply, Request, Service, Step, Store, StoreError, Table, Write,
-    decode, encode,
+    decode, encode, parse,
 };
 use super::{bad_body, unavailable};
 use crate::shop::domain::{CARD_LIMIT_CENTS, Reason};
@@ -38,6 +39,8 @@ pub struct Entry {
     pub at_us: u64,
 }
 
+impl Flat for Entry {}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Body {
     customer: String,
@@ -58,7 +61,7 @@ impl<E: Env> Payment<E> {
     }
 
     async fn charge(&self, request: Request) -> Result<Reply, CallError> {
-        let body: Body = serde_json::from_slice(&request.body).map_err(|_| bad_body())?;
+        let body: Body = parse(&request.body).map_err(|_| bad_body())?;
         let message = Message::of(&self.env, "charge", &request.order_id, &request.body)
             .map_err(|_| bad_body())?;
         let memory = self.memory;

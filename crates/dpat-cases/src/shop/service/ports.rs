@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dpat_codec::{Codec, Postcard};
+use dpat_codec::{Codec, Flat, Postcard};
 use dpat_core::{Class, Classify, Deadline, Effect, Entropy, Sleep, Wall};
 use dpat_idempotency::inbox::Markers;
 use dpat_outbox::{Appended, Event};
@@ -442,13 +442,15 @@ pub struct Gauges {
 
 /// The form of rows.
 const ROWS: Postcard = Postcard::DEFAULT;
+/// Most rows have no more.
+const ROW_BYTES: usize = 128;
 
 /// Decodes a row.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`].
-pub fn decode<T: DeserializeOwned>(table: Table, row: &[u8]) -> Result<T, StoreError> {
-    ROWS.decode(row).map_err(|error| StoreError::Corrupt {
+pub fn decode<T: DeserializeOwned + Flat>(table: Table, row: &[u8]) -> Result<T, StoreError> {
+    ROWS.decode_flat(row).map_err(|error| StoreError::Corrupt {
         table: table.0,
         reason: error.to_string(),
     })
@@ -458,9 +460,23 @@ pub fn decode<T: DeserializeOwned>(table: Table, row: &[u8]) -> Result<T, StoreE
 ///
 /// # Errors
 /// [`StoreError::Engine`], which does not happen for the types of this crate.
-pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
-    let encoded = ROWS.to_vec(value);
-    encoded.map_err(|error| StoreError::Engine(error.to_string()))
+pub fn encode<T: Serialize + Flat>(value: &T) -> Result<Vec<u8>, StoreError> {
+    let mut row = Vec::with_capacity(ROW_BYTES);
+    let encoded = ROWS.encode_flat(value, &mut row);
+    encoded.map_err(|error| StoreError::Engine(error.to_string()))?;
+    Ok(row)
+}
+
+/// Reads the body of a request or of an event.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    match std::str::from_utf8(body) {
+        // Looked at as a whole, so that its texts need not be one by one.
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(body),
+    }
 }
 
 /// Encodes the body of a request or of an event: JSON.

@@ -8,6 +8,7 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use dpat_codec::Flat;
 use dpat_core::{Backoff, Class, Classify, Clock, Deadline, Effect, Entropy, Instant, Sleep};
 use dpat_queue::{
     Builder, Capability, ConfigError, Delivery, Failure, Message, Outcome, Queue, SendError, Stats,
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ports::{
     CallError, Env, Gauges, Reply, Request, Service, Step, Store, StoreError, Table, Write, encode,
+    parse,
 };
 use super::{bad_body, unavailable};
 use crate::shop::chaos::Fate;
@@ -67,6 +69,8 @@ pub struct Shipment {
     /// When it was packed, in microseconds since the start of the run.
     pub at_us: u64,
 }
+
+impl Flat for Shipment {}
 
 /// The shipping service.
 #[derive(Clone, Debug)]
@@ -132,8 +136,7 @@ impl<E: Env> Shipping<E> {
     }
 
     async fn ship(&self, request: Request) -> Result<Reply, CallError> {
-        let event: OrderCompleted =
-            serde_json::from_slice(&request.body).map_err(|_| bad_body())?;
+        let event: OrderCompleted = parse(&request.body).map_err(|_| bad_body())?;
         let mut message = Message::new(request.body.clone());
         if self.queue.capabilities().has(Capability::OrderedKeys) {
             message = message.key(event.order_id.as_str());
@@ -184,7 +187,7 @@ fn refused(error: &SendError) -> CallError {
 
 impl<E: Env> Packer<E> {
     async fn handle(&self, delivery: Delivery) -> Result<(), Failure> {
-        let event: OrderCompleted = serde_json::from_slice(delivery.payload())
+        let event: OrderCompleted = parse(delivery.payload())
             .map_err(|error| Failure::reject(format!("the event does not decode: {error}")))?;
         if !self.acknowledges {
             // What `--without ack` does: whatever happens from here on, nobody sends it again.
