@@ -39,7 +39,7 @@ mod memory;
 pub use memory::{CommitError, MemoryDb, MemoryTx};
 
 use bytes::Bytes;
-use dpat_codec::{Codec, DecodeError, Postcard};
+use dpat_codec::{Codec, DecodeError, Flat, Postcard};
 use dpat_core::{Class, Classify, Effect, Wall};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,9 @@ use crate::trace;
 pub const OUTCOME_BYTES_MAX: usize = 64 << 10;
 
 const CODEC: Postcard = Postcard::with_bytes_max(OUTCOME_BYTES_MAX + 64);
+
+/// Most markers have no more bytes.
+const BYTES: usize = 64;
 
 /// What a receiver remembers of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +78,8 @@ enum State {
 enum Stored {
     V0 { state: State, at: u64 },
 }
+
+impl Flat for Stored {}
 
 /// What a marker says about a message that comes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,10 +169,11 @@ impl Marker {
             state: self.state.clone(),
             at: self.at.as_nanos(),
         };
+        let mut bytes = Vec::with_capacity(BYTES);
         CODEC
-            .to_vec(&stored)
-            .expect("a marker is flat, and its outcome within the limit")
-            .into()
+            .encode_flat(&stored, &mut bytes)
+            .expect("a marker is flat, and its outcome within the limit");
+        bytes.into()
     }
 
     /// Reads the stored form.
@@ -175,7 +181,7 @@ impl Marker {
     /// # Errors
     /// [`DecodeError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let Stored::V0 { state, at } = CODEC.decode(bytes)?;
+        let Stored::V0 { state, at } = CODEC.decode_flat(bytes)?;
         Ok(Self {
             state,
             at: Wall::from_nanos(at),
