@@ -1,7 +1,7 @@
 //! What is told to others.
 
 use bytes::Bytes;
-use dpat_codec::{Codec, DecodeError, Postcard};
+use dpat_codec::{Codec, DecodeError, Flat, Postcard};
 use dpat_core::{Class, Classify, Effect, Uuid7};
 use serde::{Deserialize, Serialize};
 
@@ -59,9 +59,11 @@ struct Parts {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Stored {
-    V0(Parts),
+enum Stored<P> {
+    V0(P),
 }
+
+impl<P> Flat for Stored<P> {}
 
 /// An [`Event`] that cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -174,11 +176,11 @@ impl Event {
         reason = "an event is flat, and its fields within their limits"
     )]
     pub fn encode(&self) -> Bytes {
-        let stored = Stored::V0(self.parts.clone());
+        let mut bytes = Vec::with_capacity(self.size());
         CODEC
-            .to_vec(&stored)
-            .expect("an event is flat, and its fields within their limits")
-            .into()
+            .encode_flat(&Stored::V0(&self.parts), &mut bytes)
+            .expect("an event is flat, and its fields within their limits");
+        bytes.into()
     }
 
     /// Reads the stored form.
@@ -186,7 +188,7 @@ impl Event {
     /// # Errors
     /// [`DecodeError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let Stored::V0(parts) = CODEC.decode(bytes)?;
+        let Stored::V0(parts) = CODEC.decode_flat::<Stored<Parts>>(bytes)?;
         Ok(Self { parts })
     }
 }

@@ -4,7 +4,7 @@
 //! at most one event is on its way. The shell does what [`Machine::next`] says and tells how it ended; whatever is lost
 //! between the two is found again when the lease ends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use dpat_core::{Class, Classify, Entropy, Instant, Wall};
@@ -279,10 +279,10 @@ impl Machine {
         };
         self.seen = batch.rows.is_empty().then_some(batch.seen);
         let held_until = asked_at + self.config.lease;
-        let mut fresh: Vec<Lane> = Vec::new();
+        let (mut fresh, mut lanes) = (Vec::new(), BTreeSet::new());
         for row in batch.rows {
             let lane = Lane::of(&row.event, row.position);
-            if !fresh.contains(&lane) {
+            if lanes.insert(lane.clone()) {
                 self.forget(&lane);
                 fresh.push(lane.clone());
             }

@@ -38,9 +38,7 @@ struct State {
     last_position: u64,
     commits: u64,
     rows: BTreeMap<Position, Row>,
-    /// What is in its lane, and from when the first of a lane can be claimed.
-    lanes: BTreeMap<Lane, BTreeSet<Position>>,
-    due: BTreeMap<Lane, Wall>,
+    lanes: BTreeMap<Lane, InLane>,
     ready: BTreeSet<(Wall, Lane)>,
     backlog: BTreeSet<Position>,
     backlog_bytes: u64,
@@ -51,6 +49,13 @@ struct State {
     /// The caller's own rows, and the commit that last changed each.
     own: BTreeMap<Vec<u8>, Vec<u8>>,
     changed: BTreeMap<Vec<u8>, u64>,
+}
+
+/// What is in a lane, and from when the first of it can be claimed, as it stands among those that are ready.
+#[derive(Debug, Default)]
+struct InLane {
+    positions: BTreeSet<Position>,
+    due: Option<Wall>,
 }
 
 #[derive(Clone, Debug)]
@@ -314,13 +319,13 @@ impl State {
     /// Moves a row in the indexes from where it was to where it is.
     fn index(&mut self, position: Position, lane: &Lane, before: Indexed, after: Indexed) {
         match (before.in_lane, after.in_lane) {
-            (false, true) => drop(self.lanes.entry(lane.clone()).or_default().insert(position)),
+            (false, true) => {
+                let in_lane = self.lanes.entry(lane.clone()).or_default();
+                in_lane.positions.insert(position);
+            }
             (true, false) => {
-                if let Some(positions) = self.lanes.get_mut(lane) {
-                    positions.remove(&position);
-                    if positions.is_empty() {
-                        self.lanes.remove(lane);
-                    }
+                if let Some(in_lane) = self.lanes.get_mut(lane) {
+                    in_lane.positions.remove(&position);
                 }
             }
             _ => {}
@@ -350,24 +355,25 @@ impl State {
         }
     }
 
-    /// Notes from when a lane can be claimed: when its first event can.
+    /// Notes from when a lane can be claimed: when its first event can. Forgets a lane without events.
     fn schedule(&mut self, lane: &Lane) {
-        let first = self.lanes.get(lane).and_then(BTreeSet::first);
+        let Some(in_lane) = self.lanes.get_mut(lane) else {
+            return;
+        };
+        let first = in_lane.positions.first();
         let due = first.and_then(|first| self.rows.get(first)?.state.due());
         let due = due.filter(|due| *due != Wall::MAX);
-        let noted = self.due.get(lane).copied();
-        if due == noted {
-            return;
-        }
-        if let Some(noted) = noted {
-            self.ready.remove(&(noted, lane.clone()));
-        }
-        match due {
-            Some(due) => {
-                self.due.insert(lane.clone(), due);
+        if due != in_lane.due {
+            if let Some(noted) = in_lane.due {
+                self.ready.remove(&(noted, lane.clone()));
+            }
+            if let Some(due) = due {
                 self.ready.insert((due, lane.clone()));
             }
-            None => drop(self.due.remove(lane)),
+            in_lane.due = due;
+        }
+        if in_lane.positions.is_empty() {
+            self.lanes.remove(lane);
         }
     }
 
@@ -380,7 +386,8 @@ impl State {
         let mut claimed = Vec::new();
         let mut bytes = 0;
         for lane in lanes {
-            let positions = self.lanes.get(&lane).into_iter().flatten();
+            let in_lane = self.lanes.get(&lane).into_iter();
+            let positions = in_lane.flat_map(|in_lane| &in_lane.positions);
             let positions: Vec<Position> = positions.take(claim.lane_rows_max).copied().collect();
             for position in positions {
                 let size = self.rows.get(&position).map_or(0, |row| row.bytes);
