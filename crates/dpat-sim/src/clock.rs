@@ -67,6 +67,13 @@ impl NodeClock {
         }
     }
 
+    /// Returns what the monotonic clock shows.
+    #[inline]
+    #[must_use]
+    pub fn monotonic(&self, true_ns: u64) -> Instant {
+        Instant::from_nanos(self.now(true_ns))
+    }
+
     /// Returns the first true time, not before `now_true_ns`, at which the monotonic clock shows `local` or more.
     ///
     /// `u64::MAX` if the clock stands still for ever.

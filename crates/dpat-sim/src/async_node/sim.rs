@@ -32,7 +32,7 @@ pub struct AsyncSim<S: AsyncSystem> {
     /// The present life of each node, and the clients after them.
     handles: Vec<Option<AsyncNode>>,
     /// Empty lists, which the next events fill.
-    spare: After,
+    spare: Option<Box<After>>,
     clients: Vec<Client>,
     nodes: u32,
     seed: u64,
@@ -176,7 +176,7 @@ impl<S: AsyncSystem> AsyncSim<S> {
             ready,
             order,
             handles: Vec::new(),
-            spare: After::default(),
+            spare: None,
             clients: states,
             nodes,
             seed,
@@ -279,7 +279,7 @@ impl<S: AsyncSystem> AsyncSim<S> {
     /// Does what runs code of the programs, outside the lock, until nothing of it is left.
     fn settle(&mut self) {
         // The lists are swapped, so that they keep what they have allocated.
-        let mut after = std::mem::take(&mut self.spare);
+        let mut after = self.spare.take().unwrap_or_default();
         loop {
             let event = {
                 let mut world = self.shared.world.lock();
@@ -289,28 +289,24 @@ impl<S: AsyncSystem> AsyncSim<S> {
                 std::mem::swap(&mut world.after, &mut after);
                 world.event()
             };
-            for program in after.graves.drain(..) {
+            empty(&mut after.graves, |program| {
                 self.guard(|_| drop(program));
-            }
-            for handler in after.handlers.drain(..) {
+            });
+            empty(&mut after.handlers, |handler| {
                 self.guard(|_| drop(handler));
-            }
-            for (waker, cause) in after.wakers.drain(..) {
+            });
+            empty(&mut after.wakers, |(waker, cause)| {
                 self.ready.at_event(cause);
                 self.guard(|_| waker.wake());
-            }
+            });
             self.ready.at_event(event);
-            for node in after.boots.drain(..) {
-                self.boot(node);
-            }
-            for serve in after.serves.drain(..) {
-                self.serve(serve);
-            }
-            for (client, call) in after.clients.drain(..) {
+            empty(&mut after.boots, |node| self.boot(node));
+            empty(&mut after.serves, |serve| self.serve(serve));
+            empty(&mut after.clients, |(client, call)| {
                 self.next_call(client, call);
-            }
+            });
         }
-        self.spare = after;
+        self.spare = Some(after);
     }
 
     fn boot(&mut self, node: NodeIx) {
@@ -574,6 +570,14 @@ impl<S: AsyncSystem> Drop for AsyncSim<S> {
     fn drop(&mut self) {
         // Programs own handles, and handles own the world: nothing of it would go by itself.
         self.bury_all();
+    }
+}
+
+/// Takes everything out of a list, which keeps its memory; most are empty.
+#[inline]
+fn empty<T>(list: &mut Vec<T>, each: impl FnMut(T)) {
+    if !list.is_empty() {
+        list.drain(..).for_each(each);
     }
 }
 

@@ -38,7 +38,7 @@ impl NodeTime {
 
 impl Clock for NodeTime {
     fn now(&self) -> Instant {
-        self.0.shared().world.lock().reading(self.0.peer().node).now
+        self.0.shared().world.lock().monotonic(self.0.peer().node)
     }
 
     fn wall(&self) -> Wall {
@@ -96,7 +96,7 @@ impl Future for NodeSleep {
         let mut dropped = None;
         let polled = if !world.is_current(this.node.peer()) {
             Poll::Pending
-        } else if world.reading(node).now >= this.at {
+        } else if world.monotonic(node) >= this.at {
             dropped = this.key.take().and_then(|key| world.take_timer(key));
             Poll::Ready(())
         } else {

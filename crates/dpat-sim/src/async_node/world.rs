@@ -49,7 +49,7 @@ pub(super) struct World {
     pub(super) running: Option<Running>,
     /// Operations of the script that have changed something.
     pub(super) struck: Vec<Struck>,
-    pub(super) after: After,
+    pub(super) after: Box<After>,
     pub(super) record: Record,
     pub(super) judge: Judge,
     pub(super) coverage: Coverage,
@@ -213,7 +213,7 @@ impl World {
             at_points: Vec::new(),
             running: None,
             struck: Vec::new(),
-            after: After::default(),
+            after: Box::default(),
             record: making.record,
             judge: Judge::default(),
             coverage: Coverage::new(making.kinds, &["up"]),
@@ -242,6 +242,12 @@ impl World {
     pub(super) fn reading(&mut self, node: NodeIx) -> Reading {
         let now = self.now_ns;
         self.place(node).clock.reading(now)
+    }
+
+    /// Returns what the monotonic clock of a node shows.
+    pub(super) fn monotonic(&mut self, node: NodeIx) -> Instant {
+        let now = self.now_ns;
+        self.place(node).clock.monotonic(now)
     }
 
     /// Returns how many events there were.
