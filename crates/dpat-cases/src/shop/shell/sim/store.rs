@@ -388,7 +388,9 @@ mod tests {
 
     const TABLE: Table = Table("things");
 
-    struct Work(fn(&mut dyn Rows) -> Result<(), StoreError>);
+    type Change = fn(&mut dyn Rows) -> Result<(), StoreError>;
+
+    struct Work(Change);
 
     impl Job for Work {
         fn run(&mut self, rows: &mut dyn Rows) -> Result<(), StoreError> {
@@ -398,7 +400,7 @@ mod tests {
         fn answer(self: Box<Self>, _: Result<(), StoreError>) {}
     }
 
-    fn commit(ground: &Ground, works: &[fn(&mut dyn Rows) -> Result<(), StoreError>]) -> bool {
+    fn commit(ground: &Ground, works: &[Change]) -> bool {
         let jobs = works
             .iter()
             .map(|work| Box::new(Work(*work)) as Box<dyn Job>);
