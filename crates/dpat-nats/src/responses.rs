@@ -281,11 +281,15 @@ impl Inner {
         headers.insert(EXPECTED_LAST, last.to_string());
         let bytes_stored = room::stored(subject, &headers, bytes.len());
         // A mark makes room.
-        let _until_answered = match is_mark(&headers) {
+        let under_way = match is_mark(&headers) {
             true => None,
             false => Some(self.room.admit_one(&self.js, bytes_stored).await?),
         };
-        match self.js.publish(subject, headers, bytes, &self.stream).await {
+        let published = self.js.publish(subject, headers, bytes, &self.stream).await;
+        if let Some(under_way) = under_way {
+            under_way.ended(&published);
+        }
+        match published {
             Ok(published) => Ok(Some(Version(published.seq))),
             Err(EngineError::Refused { code, .. }) if WRONG_LAST.contains(&code) => Ok(None),
             Err(error) => Err(error),

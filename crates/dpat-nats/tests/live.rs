@@ -1,5 +1,7 @@
 //! Against real servers: what is promised, and what happens when they fail.
 
+#[path = "live/brim.rs"]
+mod brim;
 #[path = "live/connection.rs"]
 mod connection;
 #[path = "live/dropped.rs"]
@@ -33,6 +35,7 @@ fn main() {
     trials.extend(responses::trials(&live));
     trials.extend(dropped::trials(&live));
     trials.extend(faults::trials(&live));
+    trials.extend(brim::trials(&live));
     trials.extend(histories::trials(&live));
     trials.extend(kills::trials(&live));
     live.run(trials)

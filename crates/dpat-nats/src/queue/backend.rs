@@ -88,7 +88,7 @@ impl Inner {
             .iter()
             .map(|(headers, payload)| room::stored(&self.ready, headers, payload.len()))
             .collect();
-        let (admitted, _until_answered) = match self.admit(&sizes).await {
+        let (admitted, mut under_way) = match self.admit(&sizes).await {
             Ok(admitted) => admitted,
             // Whatever became of the look: nothing was sent.
             Err(error) => {
@@ -152,6 +152,11 @@ impl Inner {
                 .map_err(|error| self.not_sent(error)),
             );
         }
+        for (sent, size) in answers.iter().zip(&sizes[..admitted]) {
+            if !matches!(sent, Err(error) if error.effect() == Effect::Unknown) {
+                under_way.answered(*size);
+            }
+        }
         answers
     }
 
@@ -162,7 +167,8 @@ impl Inner {
         if admitted.0 == sizes.len() || !sweep_settled(&self.js, &self.settings).await? {
             return Ok(admitted);
         }
-        drop(admitted);
+        // Nothing of it was sent.
+        admitted.1.ended(&Ok(()));
         room.admit(&self.js, sizes).await
     }
 

@@ -69,8 +69,10 @@ impl Inner {
     ) -> Result<(), EngineError> {
         let (subject, stream) = (self.letter_subject(id), self.settings.dead_name());
         let bytes = room::stored(&subject, &headers, payload.len());
-        let _until_answered = self.rooms.letters.admit_one(&self.js, bytes).await?;
-        match self.js.publish(&subject, headers, payload, &stream).await {
+        let under_way = self.rooms.letters.admit_one(&self.js, bytes).await?;
+        let published = self.js.publish(&subject, headers, payload, &stream).await;
+        under_way.ended(&published);
+        match published {
             Ok(_) => Ok(()),
             // It is there already.
             Err(EngineError::Refused { code, .. }) if WRONG_LAST.contains(&code) => Ok(()),
@@ -126,10 +128,11 @@ impl Inner {
         let headers = wire::replayed(&letter);
         let sent = async {
             let bytes = room::stored(&self.ready, &headers, payload.len());
-            let _until_answered = self.rooms.ready.admit_one(&self.js, bytes).await?;
+            let under_way = self.rooms.ready.admit_one(&self.js, bytes).await?;
             let name = &self.settings.name;
-            let sent = self.js.publish(&self.ready, headers, payload, name).await?;
-            self.fresh.stored(sent.seq);
+            let sent = self.js.publish(&self.ready, headers, payload, name).await;
+            under_way.ended(&sent);
+            self.fresh.stored(sent?.seq);
             Ok::<_, EngineError>(())
         };
         if let Err(error) = sent.await {

@@ -33,7 +33,7 @@ pub(crate) fn trials(live: &Live) -> Vec<Trial> {
 }
 
 /// Polls a future so often, each time it is woken, and drops it then; its output if it came to that.
-async fn polled<F: Future>(future: F, times: usize) -> Option<F::Output> {
+pub(crate) async fn polled<F: Future>(future: F, times: usize) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = times;
     poll_fn(|cx| {

@@ -7,7 +7,7 @@ use dpat_core::{Class, Classify as _, Effect, SystemClock, SystemEntropy, Wall};
 use dpat_nats::dpat_idempotency::{
     AnyStore, Begun, Change, Fingerprint, Key, Responses, Store as _, Swap,
 };
-use dpat_nats::dpat_queue::{Message, Outcome, Queue, SendError};
+use dpat_nats::dpat_queue::{Message, Outcome, Queue};
 use dpat_nats::{
     Connection, EngineError, Make, OpenError, QueueSettings, ResponseStore, StoreSettings,
     StreamQueue, async_nats,
@@ -40,7 +40,6 @@ pub(crate) fn trials(live: &Live) -> Vec<Trial> {
         trial what_is_handed_out_too_often_is_a_dead_letter,
         trial a_delivery_that_comes_twice_has_its_effect_once,
         trial a_full_store_refuses_new_keys,
-        trial what_is_full_of_bytes_refuses_what_is_new_and_keeps_all_it_took,
         trial a_message_of_another_program_is_a_message,
         faults a_message_comes_again_when_its_server_slept_longer_than_the_lease,
     )
@@ -556,37 +555,5 @@ fn a_message_comes_again_when_its_server_slept_longer_than_the_lease(
     let second = block_on(queue.receive())?;
     assert_eq!((second.id(), second.count), (first.id(), 2));
     block_on(queue.settle(second.receipt, Outcome::Done))?;
-    Ok(())
-}
-
-/// Servers before 2.11 would let in what does not fit any more, and remove the oldest messages for it.
-fn what_is_full_of_bytes_refuses_what_is_new_and_keeps_all_it_took(
-    url: &str,
-) -> Result<(), Failed> {
-    const BYTES: u64 = 8 << 10;
-    let (connection, name) = (connect(url)?, name("brim"));
-    let settings = small(&name)?.bytes_max(BYTES);
-    let stream = block_on(StreamQueue::open(&connection, settings))?;
-    let queue = stream.queue();
-    let mut taken = 0;
-    let mut refused = 0;
-    // Up to the brim: ever smaller ones, of which each is tried alone and with others at once.
-    for size in (0..400).rev() {
-        let message = || Message::new(vec![b'x'; size]);
-        let all = futures_util::future::join_all((0..1 + size % 3).map(|_| queue.send(message())));
-        for sent in block_on(all) {
-            match sent {
-                Ok(_) => taken += 1,
-                Err(SendError::Full { field, limit }) => {
-                    assert_eq!((field, limit), ("bytes_max", BYTES));
-                    refused += 1;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    let status = block_on(stream.status())?;
-    assert_eq!(status.messages, taken);
-    assert!(refused > 0 && status.bytes <= BYTES, "{status:?}");
     Ok(())
 }
