@@ -1,4 +1,4 @@
-//! Answers to requests: one subscription for all of them, and a bounded place for each.
+//! Answers to requests: one subscription for all of them, and a place for each.
 //!
 //! The client has the same, and keeps the place of a request that was given up for good.
 
@@ -6,36 +6,70 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_nats::{Client, Message, Subscriber};
-use futures_util::StreamExt as _;
-use tokio::sync::mpsc;
+use async_nats::connection::State;
+use async_nats::{Client, Message, Subject, Subscriber};
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::sync::{broadcast, oneshot};
 use tokio::task::AbortHandle;
 
+use crate::error::Access;
+use crate::signals::{Refusal, Signals, refused};
 use crate::sync::Mutex;
 
-type Waiting = Arc<Mutex<HashMap<u64, mpsc::Sender<Message>>>>;
+/// How many answers are handed out before anything else is looked at.
+const AT_ONCE: usize = 64;
 
 /// Where answers come in, and who waits for them.
 pub(crate) struct Answers {
     /// What the subject of every answer begins with.
     prefix: String,
     next: AtomicU64,
-    waiting: Waiting,
+    waiting: Arc<Waiting>,
     task: AbortHandle,
+}
+
+/// Requests that wait, by their numbers.
+#[derive(Default)]
+struct Waiting(Mutex<HashMap<u64, Request>>);
+
+struct Request {
+    subject: Subject,
+    /// The number of the connection that it was made on.
+    connection: u64,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// What came of a request.
+pub(crate) enum Answer {
+    Message(Message),
+    /// The account may not publish to its subject.
+    Refused,
+    /// The connection was lost, or is closed.
+    Lost,
 }
 
 impl Answers {
     /// Subscribes.
-    pub(crate) async fn open(client: &Client) -> Result<Self, async_nats::SubscribeError> {
+    pub(crate) async fn open(
+        client: &Client,
+        signals: &Arc<Signals>,
+    ) -> Result<Self, async_nats::SubscribeError> {
         let prefix = format!("{}.", client.new_inbox());
         let subscriber = client.subscribe(format!("{prefix}*")).await?;
-        let waiting = Waiting::default();
-        let task = tokio::spawn(hand_out(subscriber, prefix.len(), Arc::clone(&waiting)));
+        let waiting = Arc::<Waiting>::default();
+        let desk = Desk {
+            client: client.clone(),
+            refusals: signals.refusals(),
+            signals: Arc::clone(signals),
+            subscriber,
+            prefix: prefix.len(),
+            waiting: Arc::clone(&waiting),
+        };
         Ok(Self {
             prefix,
             next: AtomicU64::new(0),
             waiting,
-            task: task.abort_handle(),
+            task: tokio::spawn(desk.hand_out()).abort_handle(),
         })
     }
 
@@ -44,14 +78,21 @@ impl Answers {
         format!("{}*", self.prefix)
     }
 
-    /// Makes a place for so many answers; more are dropped.
-    pub(crate) fn place(&self, answers: usize) -> Place {
+    /// Makes a place for the answer to one request, on the connection of this number; to its own subject if to none.
+    pub(crate) fn place(&self, to: Option<&Subject>, connection: u64) -> Place {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = mpsc::channel(answers.max(1));
-        self.waiting.with(|waiting| waiting.insert(number, sender));
+        let subject = Subject::from(format!("{}{number}", self.prefix));
+        let (sender, receiver) = oneshot::channel();
+        let request = Request {
+            subject: to.unwrap_or(&subject).clone(),
+            connection,
+            answer: sender,
+        };
+        self.waiting.0.with(|all| all.insert(number, request));
         Place {
-            subject: format!("{}{number}", self.prefix),
-            number,
+            subject,
+            connection,
+            number: Some(number),
             receiver,
             waiting: Arc::clone(&self.waiting),
         }
@@ -64,37 +105,106 @@ impl Drop for Answers {
     }
 }
 
-async fn hand_out(mut subscriber: Subscriber, prefix: usize, waiting: Waiting) {
-    while let Some(message) = subscriber.next().await {
-        let number = message.subject.get(prefix..).and_then(|it| it.parse().ok());
-        let sender =
-            number.and_then(|number: u64| waiting.with(|waiting| waiting.get(&number).cloned()));
-        if let Some(sender) = sender {
-            // Nobody waits any more, or it has as many as it asked for.
-            drop(sender.try_send(message));
+impl Waiting {
+    fn answer(&self, number: u64, answer: Answer) {
+        if let Some(request) = self.0.with(|all| all.remove(&number)) {
+            // Nobody may wait any more.
+            drop(request.answer.send(answer));
         }
     }
-    // The connection is closed: nothing more will come.
-    waiting.with(HashMap::clear);
+
+    /// Answers all that it is said of.
+    fn answer_each(&self, answer: fn() -> Answer, is_meant: impl Fn(&Request) -> bool) {
+        let meant: Vec<_> = self.0.with(|all| {
+            let meant = all.extract_if(|_, request| is_meant(request));
+            meant.collect()
+        });
+        for (_, request) in meant {
+            drop(request.answer.send(answer()));
+        }
+    }
+}
+
+/// The task that hands out.
+struct Desk {
+    client: Client,
+    signals: Arc<Signals>,
+    refusals: broadcast::Receiver<Refusal>,
+    subscriber: Subscriber,
+    /// How long the prefix is.
+    prefix: usize,
+    waiting: Arc<Waiting>,
+}
+
+impl Desk {
+    async fn hand_out(mut self) {
+        let mut changes = self.signals.changes();
+        loop {
+            tokio::select! {
+                biased;
+                message = self.subscriber.next() => match message {
+                    Some(message) => self.give(message),
+                    // The connection is closed: nothing more will come.
+                    None => break,
+                },
+                refusal = refused(&mut self.refusals, |one| one.access == Access::Publish) => {
+                    let is_meant = |request: &Request| *request.subject == *refusal.subject;
+                    self.waiting.answer_each(|| Answer::Refused, is_meant);
+                }
+                _ = changes.changed() => {
+                    let is_connected = self.client.connection_state() == State::Connected;
+                    let now = self.client.statistics().connects.load(Ordering::Relaxed);
+                    let is_meant = |one: &Request| !is_connected || one.connection != now;
+                    self.waiting.answer_each(|| Answer::Lost, is_meant);
+                }
+            }
+        }
+        self.waiting.answer_each(|| Answer::Lost, |_| true);
+    }
+
+    /// Hands out one answer, and what else has come already.
+    fn give(&mut self, first: Message) {
+        self.give_one(first);
+        for _ in 0..AT_ONCE {
+            match self.subscriber.next().now_or_never() {
+                Some(Some(message)) => self.give_one(message),
+                // The end is seen by whoever asks next.
+                Some(None) | None => return,
+            }
+        }
+    }
+
+    fn give_one(&self, message: Message) {
+        let number = message.subject.get(self.prefix..);
+        if let Some(number) = number.and_then(|number| number.parse().ok()) {
+            self.waiting.answer(number, Answer::Message(message));
+        }
+    }
 }
 
 /// The place of one request. Dropping it gives it up.
 pub(crate) struct Place {
-    pub(crate) subject: String,
-    number: u64,
-    receiver: mpsc::Receiver<Message>,
-    waiting: Waiting,
+    pub(crate) subject: Subject,
+    pub(crate) connection: u64,
+    /// None: it was answered.
+    number: Option<u64>,
+    receiver: oneshot::Receiver<Answer>,
+    waiting: Arc<Waiting>,
 }
 
 impl Place {
-    /// Waits for the next answer; none once the connection is closed.
-    pub(crate) async fn next(&mut self) -> Option<Message> {
-        self.receiver.recv().await
+    /// Waits for the answer.
+    pub(crate) async fn answer(mut self) -> Answer {
+        let answer = (&mut self.receiver).await;
+        self.number = None;
+        answer.unwrap_or(Answer::Lost)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.waiting.with(|waiting| waiting.remove(&self.number));
+        if let Some(number) = self.number {
+            self.waiting.0.with(|all| all.remove(&number));
+        }
     }
 }

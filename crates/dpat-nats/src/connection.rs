@@ -8,14 +8,14 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, HeaderMap, Message, PublishError, PublishErrorKind,
-    Subscriber,
+    Statistics, Subject, Subscriber,
 };
 use bytes::Bytes;
 use dpat_core::{Backoff, Entropy as _, SystemEntropy};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::answers::{Answers, Place};
+use crate::answers::{Answer, Answers, Place};
 use crate::config::{Config, Login};
 use crate::error::{Access, ConnectError, EngineError};
 use crate::signals::{Refusal, Signals, refused};
@@ -46,6 +46,7 @@ pub struct Connection {
 
 struct Inner {
     client: Client,
+    statistics: Arc<Statistics>,
     signals: Arc<Signals>,
     answers: Answers,
     request_timeout: Duration,
@@ -71,11 +72,12 @@ impl Connection {
                 found: client.server_info().version,
             });
         }
-        let answers = Answers::open(&client)
+        let answers = Answers::open(&client, &signals)
             .await
             .map_err(|_| EngineError::Closed)?;
         let connection = Self {
             inner: Arc::new(Inner {
+                statistics: client.statistics(),
                 client,
                 signals,
                 answers,
@@ -110,8 +112,7 @@ impl Connection {
     /// Returns how often it has connected, the first time included.
     #[must_use]
     pub fn connects(&self) -> u64 {
-        let statistics = self.inner.client.statistics();
-        statistics.connects.load(Ordering::Relaxed)
+        self.inner.statistics.connects.load(Ordering::Relaxed)
     }
 
     /// Writes what waits, then ends everything on it. What is called afterwards is refused as not done.
@@ -159,8 +160,41 @@ impl Connection {
         rest.is_some_and(|rest| rest.starts_with('.') && !rest.contains(['*', '>']))
     }
 
-    pub(crate) fn place(&self, answers: usize) -> Place {
-        self.inner.answers.place(answers)
+    /// Makes a place for the answer to a request that is published on the connection of this number.
+    pub(crate) fn place(&self, to: &Subject, connection: u64) -> Place {
+        self.inner.answers.place(Some(to), connection)
+    }
+
+    /// Waits for the answer to a request that was published `to` this subject.
+    pub(crate) async fn answer(
+        &self,
+        place: Place,
+        to: &str,
+        deadline: Instant,
+    ) -> Result<Message, EngineError> {
+        // It may have gone before the place was made.
+        let is_gone = !self.is_on(place.connection);
+        tokio::select! {
+            biased;
+            answer = place.answer() => match answer {
+                Answer::Message(message) => Ok(message),
+                Answer::Refused => Err(EngineError::Denied {
+                    access: Access::Publish,
+                    subject: to.to_owned(),
+                }),
+                Answer::Lost => Err(EngineError::Lost),
+            },
+            () = std::future::ready(()), if is_gone => Err(EngineError::Lost),
+            () = sleep_until(deadline) => Err(EngineError::Timeout {
+                subject: to.to_owned(),
+                within: self.inner.request_timeout,
+            }),
+        }
+    }
+
+    /// Says whether the connection of this number is there.
+    fn is_on(&self, number: u64) -> bool {
+        self.connects() == number && self.is_connected()
     }
 
     /// Waits for the connection; returns its number.
@@ -190,7 +224,7 @@ impl Connection {
     /// Waits until the connection of this number is gone.
     pub(crate) async fn lost(&self, number: u64) {
         let mut changes = self.inner.signals.changes();
-        while self.connects() == number && self.is_connected() {
+        while self.is_on(number) {
             if changes.changed().await.is_err() {
                 return;
             }
@@ -200,23 +234,17 @@ impl Connection {
     /// Hands a message to the client.
     pub(crate) async fn publish(
         &self,
-        subject: &str,
-        reply: Option<&str>,
+        subject: Subject,
+        reply: Option<Subject>,
         headers: HeaderMap,
         payload: Bytes,
         deadline: Instant,
     ) -> Result<(), EngineError> {
         let client = &self.inner.client;
-        let subject = subject.to_owned();
         let publish = async {
             match (reply, headers.is_empty()) {
-                (Some(reply), true) => {
-                    client
-                        .publish_with_reply(subject, reply.to_owned(), payload)
-                        .await
-                }
+                (Some(reply), true) => client.publish_with_reply(subject, reply, payload).await,
                 (Some(reply), false) => {
-                    let reply = reply.to_owned();
                     client
                         .publish_with_reply_and_headers(subject, reply, headers, payload)
                         .await
@@ -280,24 +308,11 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Message, EngineError> {
         let number = self.ready(deadline).await?;
-        let mut place = self.place(1);
-        let mut refusals = self.inner.signals.refusals();
-        let reply = place.subject.clone();
-        self.publish(subject, Some(&reply), headers, payload, deadline)
-            .await?;
-        tokio::select! {
-            biased;
-            answer = place.next() => answer.ok_or(EngineError::Lost),
-            _ = refused(&mut refusals, |one| one.access == Access::Publish && one.subject == subject) => {
-                let (access, subject) = (Access::Publish, subject.to_owned());
-                Err(EngineError::Denied { access, subject })
-            }
-            () = self.lost(number) => Err(EngineError::Lost),
-            () = sleep_until(deadline) => Err(EngineError::Timeout {
-                subject: subject.to_owned(),
-                within: self.inner.request_timeout,
-            }),
-        }
+        let to = Subject::from(subject);
+        let place = self.place(&to, number);
+        let reply = Some(place.subject.clone());
+        self.publish(to, reply, headers, payload, deadline).await?;
+        self.answer(place, subject, deadline).await
     }
 
     /// Returns once the server has seen everything that was written before, a subscription to `subscribed` above all.
@@ -318,30 +333,23 @@ impl Connection {
     ) -> Result<(), EngineError> {
         let deadline = self.deadline();
         let number = self.ready(deadline).await?;
-        let mut place = self.place(1);
+        let place = self.inner.answers.place(None, number);
         let subject = place.subject.clone();
-        self.publish(&subject, None, HeaderMap::new(), Bytes::new(), deadline)
+        self.publish(subject, None, HeaderMap::new(), Bytes::new(), deadline)
             .await?;
-        let mine = |access, one: &str| match access {
-            Access::Publish => one == subject,
-            Access::Subscribe => one == subscribed,
-        };
+        let mine = |one: &Refusal| one.access == Access::Subscribe && one.subject == subscribed;
         tokio::select! {
             biased;
-            refusal = refused(refusals, |one| mine(one.access, &one.subject)) => match refusal.access {
-                // It was seen, which is what was asked.
-                Access::Publish => Ok(()),
-                Access::Subscribe => Err(EngineError::Denied {
-                    access: Access::Subscribe,
-                    subject: refusal.subject,
-                }),
-            },
-            answer = place.next() => answer.map(drop).ok_or(EngineError::Closed),
-            () = self.lost(number) => Err(EngineError::Lost),
-            () = sleep_until(deadline) => Err(EngineError::Timeout {
-                subject: subscribed.to_owned(),
-                within: self.inner.request_timeout,
+            refusal = refused(refusals, mine) => Err(EngineError::Denied {
+                access: Access::Subscribe,
+                subject: refusal.subject,
             }),
+            answer = self.answer(place, subscribed, deadline) => match answer {
+                // It was seen, which is what was asked.
+                Ok(_) | Err(EngineError::Denied { .. }) => Ok(()),
+                Err(EngineError::Lost) if self.is_closed() => Err(EngineError::Closed),
+                Err(error) => Err(error),
+            },
         }
     }
 }

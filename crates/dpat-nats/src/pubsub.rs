@@ -106,6 +106,7 @@ impl Inner {
                 subject: subject.to_owned(),
             });
         }
+        let subject = async_nats::Subject::from(subject);
         let mut map = HeaderMap::new();
         let list: Vec<(&str, &[u8])> = message
             .headers()
@@ -113,6 +114,7 @@ impl Inner {
             .collect();
         headers::write(&mut map, list.iter().copied());
         let reply = message.reply_to().map(Subject::as_str);
+        let reply = reply.map(async_nats::Subject::from);
         let payload = message.payload().clone();
         self.connection
             .publish(subject, reply, map, payload, deadline)
@@ -142,6 +144,7 @@ impl Inner {
             refusals,
             slow,
             closed: self.closed.subscribe(),
+            last: None,
         };
         Ok(Subscribed::reading(reader))
     }

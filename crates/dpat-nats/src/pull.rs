@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::{HeaderMap, Message};
+use async_nats::{HeaderMap, Message, Subject};
 use futures_util::StreamExt as _;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
@@ -75,12 +75,18 @@ impl Pull<'_> {
             deadline,
         } = self;
         let number = connection.ready(deadline).await?;
-        let reply = connection.new_inbox();
+        let reply = Subject::from(connection.new_inbox());
         let mut from = connection.subscribe(&reply, None, deadline).await?;
         let mut refusals = connection.signals().refusals();
         let payload = body.to_string().into();
         connection
-            .publish(subject, Some(&reply), HeaderMap::new(), payload, deadline)
+            .publish(
+                Subject::from(subject),
+                Some(reply),
+                HeaderMap::new(),
+                payload,
+                deadline,
+            )
             .await?;
         let mut messages = Vec::new();
         while messages.len() < max {

@@ -11,6 +11,7 @@ mod wire;
 use std::fmt;
 use std::sync::Arc;
 
+use async_nats::Subject;
 use dpat_queue::{Capabilities, Capability, OrderScope, Queue, Survives};
 use tokio::sync::watch;
 
@@ -60,7 +61,7 @@ struct Inner {
     fresh: Fresh,
     message_bytes_max: usize,
     /// What is published to, and what is asked for messages.
-    ready: String,
+    ready: Subject,
     next: String,
     /// How the server wants to be acknowledged, as the last delivery said.
     ack_form: Mutex<AckForm>,
@@ -105,7 +106,7 @@ impl StreamQueue {
         Ok(Self {
             inner: Arc::new(Inner {
                 message_bytes_max,
-                ready: settings.ready_subject(),
+                ready: settings.ready_subject().into(),
                 next: format!("$JS.API.CONSUMER.MSG.NEXT.{name}.{CONSUMER}"),
                 ack_form: Mutex::new(AckForm::of(name, CONSUMER)),
                 out: Out::default(),

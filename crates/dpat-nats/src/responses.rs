@@ -166,12 +166,13 @@ impl ResponseStore {
     pub async fn open(connection: &Connection, settings: StoreSettings) -> Result<Self, OpenError> {
         settings.check()?;
         let js = JetStream::new(connection);
+        let number = connection.connects();
         let config = room::limited(&js, settings.stream());
         let info = stream(&js, &config, KIND, settings.make).await?;
         compare(&info.config, &config)?;
         Ok(Self {
             inner: Arc::new(Inner {
-                room: Room::of(&info, settings.bytes_max),
+                room: Room::of(&info, settings.bytes_max, number),
                 stream: config.name,
                 prefix: format!("$KV.{}.", settings.bucket),
                 js,

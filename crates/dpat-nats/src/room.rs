@@ -150,16 +150,15 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Room {
-    /// Of a stream as it was found: one that has a limit needs no counting.
-    pub(crate) fn of(found: &StreamInfo, limit: u64) -> Self {
+    /// Of a stream as it was found on the connection of this number: one that has a limit needs no counting.
+    pub(crate) fn of(found: &StreamInfo, limit: u64, connection: u64) -> Self {
         Self {
             stream: found.config.name.clone(),
             limit,
             is_counted: found.config.max_bytes < 0,
             seen: Turn::new(Seen {
                 at: Instant::now(),
-                // None: before the first message it looks by itself.
-                connection: 0,
+                connection,
                 left: limit.saturating_sub(found.state.bytes),
                 added: 0,
             }),
@@ -270,7 +269,7 @@ mod tests {
     fn room(limit: u64) -> Room {
         let mut found = StreamInfo::default();
         found.config.max_bytes = -1;
-        Room::of(&found, limit)
+        Room::of(&found, limit, 1)
     }
 
     #[test]

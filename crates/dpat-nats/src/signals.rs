@@ -28,6 +28,8 @@ pub(crate) struct Signals {
     slow: broadcast::Sender<u64>,
     /// Subjects that may not be published to. A new connection may have other permissions.
     refused: Mutex<VecDeque<String>>,
+    /// There are such: most accounts have none.
+    has_refused: AtomicBool,
     /// It will not connect again.
     given_up: AtomicBool,
 }
@@ -39,6 +41,7 @@ impl Signals {
             refusals: broadcast::Sender::new(REFUSALS),
             slow: broadcast::Sender::new(1 << 10),
             refused: Mutex::new(VecDeque::new()),
+            has_refused: AtomicBool::new(false),
             given_up: AtomicBool::new(false),
         }
     }
@@ -46,7 +49,10 @@ impl Signals {
     pub(crate) fn on(&self, event: Event) {
         match event {
             Event::Connected => {
-                self.refused.with(VecDeque::clear);
+                self.refused.with(|refused| {
+                    refused.clear();
+                    self.has_refused.store(false, Ordering::Release);
+                });
                 self.changed();
             }
             Event::ClientError(ClientError::MaxReconnects) => {
@@ -78,6 +84,7 @@ impl Signals {
                     refused.truncate(REFUSALS - 1);
                     refused.push_front(refusal.subject.clone());
                 }
+                self.has_refused.store(true, Ordering::Release);
             });
         }
         drop(self.refusals.send(refusal));
@@ -103,8 +110,10 @@ impl Signals {
     /// Says whether the server has refused to publish to a subject, on this connection.
     #[cfg(feature = "pubsub")]
     pub(crate) fn is_refused(&self, subject: &str) -> bool {
-        self.refused
-            .with(|refused| refused.iter().any(|one| one == subject))
+        self.has_refused.load(Ordering::Acquire)
+            && self
+                .refused
+                .with(|refused| refused.iter().any(|one| one == subject))
     }
 }
 

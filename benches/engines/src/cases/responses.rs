@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
 use bytes::Bytes;
-use dpat_core::{SystemClock, SystemEntropy};
+use dpat_core::{Clock as _, SystemClock, SystemEntropy};
 use dpat_idempotency::{AnyStore, Begun, Config, Fingerprint, Key, Responses};
 
 use super::postgres::{Bare, CONNECTIONS};
@@ -98,6 +98,8 @@ async fn put(context: &Context, subject: &str, revision: u64, value: Bytes) -> u
         "Nats-Expected-Last-Subject-Sequence",
         revision.to_string().as_str(),
     );
+    // Until when it is good: what purges reads it.
+    headers.insert("Expires", SystemClock.wall().as_nanos().to_string());
     let sent = context.publish_with_headers(subject.to_owned(), headers, value);
     let sent = sent.await.expect("sent");
     sent.await.expect("put").sequence
@@ -117,11 +119,12 @@ pub(super) async fn nats(servers: &Servers, in_flight: usize) -> Vec<Case> {
     );
 
     let context = async_nats::jetstream::new(super::nats::connect(&url).await);
-    // What a key-value bucket is.
+    // What a key-value bucket is, with a limit of rows.
     let bucket = async_nats::jetstream::stream::Config {
         name: format!("KV_bare-{in_flight}"),
         subjects: vec![format!("$KV.bare-{in_flight}.>")],
         max_messages_per_subject: 1,
+        max_messages: 1_000_000,
         discard: async_nats::jetstream::stream::DiscardPolicy::New,
         allow_rollup: true,
         deny_delete: true,

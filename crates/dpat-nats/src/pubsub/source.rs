@@ -24,6 +24,8 @@ pub(crate) struct Reader {
     pub(crate) refusals: broadcast::Receiver<Refusal>,
     pub(crate) slow: broadcast::Receiver<u64>,
     pub(crate) closed: watch::Receiver<bool>,
+    /// The subject of the last message, which is that of the next one more often than not.
+    pub(crate) last: Option<Subject>,
 }
 
 /// A subscription. Dropping it ends the task, and with it the subscription at the server.
@@ -132,7 +134,7 @@ impl Reader {
     }
 
     /// Returns whether there may be more.
-    fn take(&self, message: Option<async_nats::Message>) -> bool {
+    fn take(&mut self, message: Option<async_nats::Message>) -> bool {
         let Some(message) = message else {
             self.buffer
                 .end(Closed::Backend(failed(EngineError::Closed)));
@@ -145,7 +147,7 @@ impl Reader {
             // Elsewhere nobody has asked in a way that could be answered.
             return !self.is_inbox;
         }
-        match delivered(message) {
+        match self.delivered(message) {
             Some(message) => self.buffer.push(message),
             None => {
                 self.buffer.gap(1);
@@ -153,21 +155,26 @@ impl Reader {
             }
         }
     }
-}
 
-/// None: its subjects are none that this family has. Another program has sent it.
-fn delivered(message: async_nats::Message) -> Option<Message> {
-    let subject: Subject = message.subject.as_str().parse().ok()?;
-    let mut draft = Draft::new(message.payload);
-    if let Some(map) = &message.headers {
-        for (name, value) in headers::read(map) {
-            draft = draft.header(name, String::from_utf8(value).ok()?);
+    /// None: its subjects are none that this family has. Another program has sent it.
+    fn delivered(&mut self, message: async_nats::Message) -> Option<Message> {
+        let text = message.subject.as_str();
+        let subject = match self.last.take().filter(|last| last.as_str() == text) {
+            Some(last) => last,
+            None => text.parse().ok()?,
+        };
+        self.last = Some(subject.clone());
+        let mut draft = Draft::new(message.payload);
+        if let Some(map) = &message.headers {
+            for (name, value) in headers::read(map) {
+                draft = draft.header(name, String::from_utf8(value).ok()?);
+            }
         }
+        if let Some(reply) = &message.reply {
+            draft = draft.reply_to(reply.as_str().parse().ok()?);
+        }
+        Some(Message::new(subject, draft))
     }
-    if let Some(reply) = &message.reply {
-        draft = draft.reply_to(reply.as_str().parse().ok()?);
-    }
-    Some(Message::new(subject, draft))
 }
 
 /// Waits for a message that the client had no room for. It tells of some of them only.

@@ -15,14 +15,13 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::answers::Place;
-use crate::error::{Access, EngineError};
+use crate::error::EngineError;
 use crate::jetstream::{STORE_FAILED, Success, nanos, published};
 use crate::pull::{self, End};
 use crate::queue::streams::{CONSUMER, sweep_settled};
 use crate::queue::wire::{self, AckForm, Token};
 use crate::queue::{Inner, StreamQueue};
 use crate::room::{self, UnderWay};
-use crate::signals::refused;
 
 /// The most messages of one receive, and of one group of a larger send.
 const BATCH_MAX: usize = 1_000;
@@ -78,7 +77,6 @@ impl Inner {
                 return batch.iter().map(|_| refused()).collect();
             }
         };
-        let mut refusals = self.js.connection().signals().refusals();
         let now = SystemClock.wall();
         let batch: Vec<_> = batch
             .into_iter()
@@ -100,50 +98,25 @@ impl Inner {
         let mut places = Vec::with_capacity(batch.len());
         for (at, (headers, payload)) in batch.into_iter().enumerate() {
             places.push(match at < admitted {
-                true => self.publish(headers, payload, deadline).await,
+                true => self.publish(headers, payload, number, deadline).await,
                 false => Err(room::full()),
             });
         }
-        // The first trouble of the connection is that of all that wait.
-        let mut trouble = None;
         let mut answers = Vec::with_capacity(places.len());
         for place in places {
-            let mut place = match place {
+            let place = match place {
                 Ok(place) => place,
                 Err(error) => {
                     answers.push(Err(self.not_sent(error)));
                     continue;
                 }
             };
-            let wait = async {
-                match &trouble {
-                    // What has come is taken all the same.
-                    Some(_) => futures_util::FutureExt::now_or_never(place.next()).flatten(),
-                    None => place.next().await,
-                }
-            };
-            let mine = |one: &crate::signals::Refusal| {
-                one.access == Access::Publish && one.subject == self.ready
-            };
-            let answer = tokio::select! {
-                biased;
-                answer = wait => answer.ok_or(EngineError::Lost),
-                refusal = refused(&mut refusals, mine) => Err(EngineError::Denied {
-                    access: Access::Publish,
-                    subject: refusal.subject,
-                }),
-                () = self.js.connection().lost(number) => Err(EngineError::Lost),
-                () = tokio::time::sleep_until(deadline) => Err(EngineError::Timeout {
-                    subject: self.ready.clone(),
-                    within: self.js.connection().request_timeout(),
-                }),
-            };
-            let sent = match answer {
-                Ok(raw) => {
-                    published(&raw, &self.settings.name).inspect(|sent| self.fresh.stored(sent.seq))
-                }
-                Err(error) => Err(trouble.get_or_insert(error).clone()),
-            };
+            // Trouble of the connection is that of all that wait; what has come is taken all the same.
+            let answer = self.js.connection().answer(place, &self.ready, deadline);
+            let sent = answer
+                .await
+                .and_then(|raw| published(&raw, &self.settings.name))
+                .inspect(|sent| self.fresh.stored(sent.seq));
             answers.push(
                 sent.map(|sent| Sent {
                     id: MessageId::new(sent.seq.into()),
@@ -176,13 +149,14 @@ impl Inner {
         &self,
         headers: HeaderMap,
         payload: Bytes,
+        number: u64,
         deadline: Instant,
     ) -> Result<Place, EngineError> {
         let connection = self.js.connection();
-        let place = connection.place(1);
-        let reply = place.subject.clone();
+        let place = connection.place(&self.ready, number);
+        let (to, reply) = (self.ready.clone(), Some(place.subject.clone()));
         connection
-            .publish(&self.ready, Some(&reply), headers, payload, deadline)
+            .publish(to, reply, headers, payload, deadline)
             .await?;
         Ok(place)
     }

@@ -36,11 +36,12 @@ pub(crate) struct Opened {
 
 /// Makes or checks everything.
 pub(crate) async fn open(js: &JetStream, settings: &QueueSettings) -> Result<Opened, EngineError> {
+    let connection = js.connection().connects();
     let queue = made(js, ready(settings), QUEUE, settings).await?;
     let dead = made(js, letters(settings), LETTERS, settings).await?;
     let rooms = Rooms {
-        ready: Room::of(&queue, settings.bytes_max),
-        letters: Room::of(&dead, settings.dead_bytes_max),
+        ready: Room::of(&queue, settings.bytes_max, connection),
+        letters: Room::of(&dead, settings.dead_bytes_max, connection),
     };
     let info = match js.consumer(&settings.name, CONSUMER).await {
         Err(EngineError::NoConsumer { .. }) if settings.make == Make::Create => {

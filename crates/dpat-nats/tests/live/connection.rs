@@ -10,7 +10,7 @@ use dpat_testkit::proxy::Proxy;
 use dpat_testkit::servers::Server;
 use libtest_mimic::{Failed, Trial};
 
-use super::kit::{Configured, block_on, config, connect, name, trials, until};
+use super::kit::{Configured, block_on, config, connect, connect_hasty, name, trials, until};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -132,8 +132,7 @@ fn an_inbox_that_may_not_be_subscribed_to_is_named(_: &str) -> Result<(), Failed
 
 /// A connection through a proxy, whose calls wait briefly.
 fn through(proxy: &Proxy) -> Result<Connection, Failed> {
-    let config = config(&format!("nats://{}", proxy.address()))?.request_timeout(SHORT)?;
-    Ok(block_on(Connection::open(&config))?)
+    connect_hasty(&config(&format!("nats://{}", proxy.address()))?.request_timeout(SHORT)?)
 }
 
 fn address(url: &str) -> Result<std::net::SocketAddr, Failed> {
@@ -171,7 +170,7 @@ fn a_server_that_never_greets_ends_connecting_at_its_deadline(_: &str) -> Result
 
 fn a_paused_server_ends_calls_at_their_deadline(server: Server) -> Result<(), Failed> {
     let config = config(&server.url())?.request_timeout(SHORT)?;
-    let hub = CorePubSub::new(&block_on(Connection::open(&config))?).hub();
+    let hub = CorePubSub::new(&connect_hasty(&config)?).hub();
     server.pause();
     // Some of its threads may run for a moment yet.
     let refused = block_on(async {
@@ -193,8 +192,8 @@ fn a_connection_comes_back_and_is_given_up_after_so_many_attempts(
     let base = config(&server.url())?.reconnect_delays(delays.0, delays.1)?;
     let stays = block_on(Connection::open(&base))?;
     let ends = base.clone().reconnects_max(5)?.request_timeout(SHORT)?;
-    let gives_up = block_on(Connection::open(&ends))?;
-    let waits = block_on(Connection::open(&base.request_timeout(SHORT)?))?;
+    let gives_up = connect_hasty(&ends)?;
+    let waits = connect_hasty(&base.request_timeout(SHORT)?)?;
     let (stays, gives_up, waits) = (
         (CorePubSub::new(&stays).hub(), stays),
         (CorePubSub::new(&gives_up).hub(), gives_up),

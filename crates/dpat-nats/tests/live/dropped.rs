@@ -53,8 +53,8 @@ pub(crate) async fn polled<F: Future>(future: F, times: usize) -> Option<F::Outp
 /// Tries with one poll more each time, until it says that the future came to its end.
 fn each(mut attempt: impl AsyncFnMut(usize) -> Result<bool, Failed>) -> Result<(), Failed> {
     for times in 0..AWAITS_MAX {
-        if block_on(attempt(times))? {
-            assert!(times > 1, "it waited");
+        // One that ends when it is polled once has not waited: this thread was slower than the server.
+        if block_on(attempt(times))? && times > 1 {
             return Ok(());
         }
     }

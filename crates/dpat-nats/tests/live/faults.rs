@@ -17,7 +17,7 @@ use dpat_testkit::proxy::Proxy;
 use dpat_testkit::servers::Server;
 use libtest_mimic::{Failed, Trial};
 
-use super::kit::{Configured, block_on, config, connect, name, pass, trials};
+use super::kit::{Configured, block_on, config, connect, connect_hasty, name, pass, trials};
 
 const SHORT: Duration = Duration::from_millis(300);
 const LEASE: Duration = Duration::from_secs(1);
@@ -243,6 +243,8 @@ struct Behind {
     queue: Queue,
     stream: StreamQueue,
     store: ResponseStore,
+    /// The same queue, with nothing between.
+    patient: Queue,
 }
 
 fn behind(url: &str, timeout: Duration) -> Result<Behind, Failed> {
@@ -250,13 +252,34 @@ fn behind(url: &str, timeout: Duration) -> Result<Behind, Failed> {
     let config = config(&format!("nats://{}", proxy.address()))?.request_timeout(timeout)?;
     let delays = (Duration::from_millis(1), Duration::from_millis(20));
     let config = config.reconnect_delays(delays.0, delays.1)?;
-    let connection = block_on(Connection::open(&config))?;
-    let stream = open(&connection, &name("behind"))?;
+    let connection = connect_hasty(&config)?;
+    // Made by somebody who has the time.
+    let (straight, name) = (connect(url)?, name("behind"));
+    let patient = open(&straight, &name)?.queue();
+    store(&straight, &name)?;
+    let (stream, store) = block_on(async {
+        let settings = small(&name)?;
+        let stream = loop {
+            match StreamQueue::open(&connection, settings.clone()).await {
+                Err(error) if error.class() == Class::Timeout => {}
+                opened => break opened?,
+            }
+        };
+        let settings = StoreSettings::new(&name)?.bytes_max(4 << 20);
+        let store = loop {
+            match ResponseStore::open(&connection, settings.clone()).await {
+                Err(error) if error.class() == Class::Timeout => {}
+                opened => break opened?,
+            }
+        };
+        Ok::<_, Failed>((stream, store))
+    })?;
     Ok(Behind {
         proxy,
         queue: stream.queue(),
         stream,
-        store: store(&connection, &name("behind"))?,
+        store,
+        patient,
     })
 }
 
@@ -333,8 +356,8 @@ fn a_stalled_connection_ends_calls_of_queues_and_stores_at_their_deadline(
 ) -> Result<(), Failed> {
     let behind = behind(url, SHORT)?;
     let queue = &behind.queue;
-    block_on(queue.send(Message::new("1")))?;
-    let delivery = block_on(queue.receive())?;
+    block_on(behind.patient.send(Message::new("1")))?;
+    let delivery = block_on(behind.patient.receive())?;
     behind.proxy.stall(true);
     let sent = block_on(queue.send(Message::new("2")))
         .err()
