@@ -77,6 +77,8 @@ pub(crate) struct Machine {
     made_ready: usize,
     /// Room was made since this was last asked.
     made_room: bool,
+    /// The slots that one call hands out; kept for its memory.
+    handed_out: Vec<u32>,
     /// What is to be dropped outside of the lock.
     trash: Vec<Parts>,
 }
@@ -203,6 +205,7 @@ impl Machine {
             counts: Stats::default(),
             made_ready: 0,
             made_room: false,
+            handed_out: Vec::new(),
             trash: Vec::new(),
         }
     }
@@ -388,39 +391,47 @@ impl Machine {
     /// Hands out the next message, as its record would, without one.
     #[inline]
     pub(crate) fn hand_out(&mut self) -> Option<Delivery> {
-        if self.goes_by_turns() {
-            let until = self.clock + self.config.visibility;
-            if let Some(delivery) = self.hand_out_in_turn(until) {
-                return Some(delivery);
-            }
-        }
-        self.hand_out_by_rank()
+        let until = self.clock + self.config.visibility;
+        let in_turn = match self.goes_by_turns() {
+            true => self.hand_out_in_turn(until),
+            false => None,
+        };
+        let slot = in_turn.or_else(|| self.hand_out_by_rank(until))?;
+        Some(self.slots[slot as usize].delivery(self.config.visibility))
     }
 
     /// Hands out up to so many messages, as their records would, without them.
     pub(crate) fn hand_out_many(&mut self, max: usize, into: &mut Vec<Delivery>) {
-        into.reserve_exact(self.ready().min(max));
-        if self.goes_by_turns() {
-            let until = self.clock + self.config.visibility;
-            while into.len() < max {
-                match self.hand_out_in_turn(until) {
-                    Some(delivery) => into.push(delivery),
-                    None => break,
-                }
-            }
-        }
-        while into.len() < max {
-            match self.hand_out_by_rank() {
-                Some(delivery) => into.push(delivery),
+        let lease = self.config.visibility;
+        let until = self.clock + lease;
+        let mut in_turn = self.goes_by_turns();
+        let mut slots = std::mem::take(&mut self.handed_out);
+        slots.clear();
+        while slots.len() < max {
+            let next = match in_turn {
+                true => self.hand_out_in_turn(until),
+                false => self.hand_out_by_rank(until),
+            };
+            match next {
+                Some(slot) => slots.push(slot),
+                None if in_turn => in_turn = false,
                 None => break,
             }
         }
+        // In one go: each delivery is made where it stays.
+        into.reserve_exact(slots.len());
+        into.extend(
+            slots
+                .iter()
+                .map(|slot| self.slots[*slot as usize].delivery(lease)),
+        );
+        self.handed_out = slots;
     }
 
-    fn hand_out_by_rank(&mut self) -> Option<Delivery> {
+    fn hand_out_by_rank(&mut self, until: Wall) -> Option<u32> {
         let (slot, count) = self.next_out()?;
-        self.claim_slot(slot, count, self.clock + self.config.visibility);
-        Some(self.slots[slot as usize].delivery(self.config.visibility))
+        self.claim_slot(slot, count, until);
+        Some(slot)
     }
 
     /// The slot of what is handed out next, and its count then.

@@ -192,6 +192,12 @@ impl Extra {
 }
 
 impl Message {
+    /// What is left where a message was taken.
+    pub(crate) const EMPTY: Self = Self {
+        parts: Parts::EMPTY,
+        times: None,
+    };
+
     /// Makes a message of a payload: deliverable at once, of priority 4, without key, headers and end.
     pub fn new(payload: impl Into<Bytes>) -> Self {
         Self {

@@ -1,5 +1,7 @@
 //! Sending, and waiting for room.
 
+use std::mem;
+
 use dpat_core::Wall;
 
 use super::{Embedded, Line, State, Ticket, Waiting};
@@ -10,33 +12,30 @@ use crate::message::{Message, Sent};
 
 impl Embedded {
     #[inline]
-    pub(crate) async fn send(&self, message: Message) -> Result<Sent, SendError> {
+    pub(crate) async fn send(&self, mut message: Message) -> Result<Sent, SendError> {
         message.check(self.config.message_bytes_max)?;
-        let message = match self.journal {
-            None => match self.send_plain(message)? {
-                Ok(sent) => return Ok(sent),
-                Err(message) => message,
-            },
-            Some(_) => message,
-        };
+        if self.journal.is_none() {
+            if let Some(sent) = self.send_plain(&mut message)? {
+                return Ok(sent);
+            }
+        }
         let (sent, ticket) = self.take_in(message).await?;
         self.answer(ticket).await?;
         Ok(sent)
     }
 
-    pub(crate) async fn send_all(&self, batch: Vec<Message>) -> Vec<Result<Sent, SendError>> {
+    pub(crate) async fn send_all(&self, mut batch: Vec<Message>) -> Vec<Result<Sent, SendError>> {
         // All are taken in before the first is waited for: they share a sync.
         let mut sent = Vec::with_capacity(batch.len());
-        let mut rest = batch.into_iter();
         if self.journal.is_none() {
-            let refused = self.send_together(&mut rest, &mut sent);
-            for message in refused.into_iter().chain(rest) {
+            self.send_together(&mut batch, &mut sent);
+            for message in batch.drain(sent.len()..) {
                 sent.push(self.take_in(message).await.map(|(sent, _)| sent));
             }
             return sent;
         }
-        let mut taken = Vec::with_capacity(rest.len());
-        for message in rest {
+        let mut taken = Vec::with_capacity(batch.len());
+        for message in batch {
             taken.push(self.take_in(message).await);
         }
         for one in taken {
@@ -51,48 +50,47 @@ impl Embedded {
         sent
     }
 
-    /// Sends, in memory, what needs no more than room; returns the rest.
+    /// Sends, in memory, what needs no more than room.
     #[inline]
-    fn send_plain(&self, message: Message) -> Result<Result<Sent, Message>, SendError> {
+    fn send_plain(&self, message: &mut Message) -> Result<Option<Sent>, SendError> {
         self.with(self.now(), |state| {
             open(state)?;
             Ok(state.machine.take_in_turn(message).map(Sent::new))
         })
     }
 
-    /// Takes in, in memory, at one time and behind one lock, as many as there is room for; returns the first that has to wait.
-    fn send_together(
-        &self,
-        batch: &mut impl Iterator<Item = Message>,
-        sent: &mut Vec<Result<Sent, SendError>>,
-    ) -> Option<Message> {
+    /// Takes in, in memory, at one time and behind one lock, as many as there is room for. The first that has no answer has to
+    /// wait.
+    fn send_together(&self, batch: &mut [Message], sent: &mut Vec<Result<Sent, SendError>>) {
+        let bytes_max = self.config.message_bytes_max;
         let waits = self.config.when_full == WhenFull::Wait;
         self.with(self.now(), |state| {
             let is_open = open(state).is_ok();
-            for message in batch {
-                if let Err(error) = message.check(self.config.message_bytes_max) {
-                    sent.push(Err(error.into()));
-                    continue;
+            loop {
+                // Their ids are in a row.
+                let rest = batch.iter_mut().skip(sent.len());
+                let mut ids = rest.map_while(|message| {
+                    let valid = is_open && message.check(bytes_max).is_ok();
+                    valid.then(|| state.machine.take_in_turn(message))?
+                });
+                if let Some(first) = ids.next() {
+                    let run = first..first + 1 + ids.count() as u64;
+                    sent.extend(run.map(|id| Ok(Sent::new(id))));
                 }
-                if !is_open {
-                    sent.push(open(state).and(Err(SendError::Closed)));
-                    continue;
-                }
-                let message = match state.machine.take_in_turn(message) {
-                    Ok(id) => {
-                        sent.push(Ok(Sent::new(id)));
-                        continue;
-                    }
-                    Err(message) => message,
+                let Some(message) = batch.get_mut(sent.len()) else {
+                    return;
                 };
-                let mut message = Some(message);
-                match self.send_now(state, &mut message) {
-                    Err(SendError::Full { .. }) if waits => return message,
+                let checked = message.check(bytes_max).map_err(SendError::from);
+                let mut one = Some(mem::replace(message, Message::EMPTY));
+                match checked.and_then(|()| self.send_now(state, &mut one)) {
+                    Err(SendError::Full { .. }) if waits => {
+                        *message = one.unwrap_or(Message::EMPTY);
+                        return;
+                    }
                     answer => sent.push(answer.map(|(sent, _)| sent)),
                 }
             }
-            None
-        })
+        });
     }
 
     async fn take_in(&self, message: Message) -> Result<(Sent, Option<Ticket>), SendError> {

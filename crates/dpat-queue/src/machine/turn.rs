@@ -13,7 +13,7 @@ use dpat_core::Wall;
 
 use super::{Entry, Machine, State};
 use crate::config::WhenFull;
-use crate::message::{Delivery, Message, PRIORITY_DEFAULT, Parts, Receipt};
+use crate::message::{Message, PRIORITY_DEFAULT, Parts, Receipt};
 
 /// The marks.
 #[derive(Debug, Default)]
@@ -41,30 +41,28 @@ impl Machine {
             && self.places.is_recent(entry.place)
     }
 
-    /// Takes a message in that is in turn behind all others, where that needs nothing else; returns its id, or the message.
+    /// Takes a message in that is in turn behind all others, where that needs nothing else; returns its id.
     ///
     /// This and the two below do what `take_in`, `hand_out` and `take` do, for what asks for the least.
     #[inline]
-    pub(crate) fn take_in_turn(&mut self, message: Message) -> Result<u64, Message> {
+    pub(crate) fn take_in_turn(&mut self, message: &mut Message) -> Option<u64> {
         let (id, size) = (self.next, message.parts.size());
         let plain = !message.parts.has_extra() && message.times.is_none();
         let plain = plain && message.parts.priority == PRIORITY_DEFAULT;
         if !plain || self.config.when_full == WhenFull::DropOldest || !self.has_room(size) {
-            return Err(message);
+            return None;
         }
-        let Some(slot) = self.free.last().copied() else {
-            return Err(message);
-        };
+        let slot = self.free.last().copied()?;
         if !self.places.push(id, slot) {
-            return Err(message);
+            return None;
         }
         self.free.pop();
         let entry = &mut self.slots[slot as usize];
         entry.id = id;
         entry.place = id;
         entry.size = size;
-        // What was there has nothing to drop.
-        mem::forget(mem::replace(&mut entry.parts, message.parts));
+        // What a free slot has is empty.
+        mem::swap(&mut entry.parts, &mut message.parts);
         entry.sent_at = self.clock;
         entry.not_before = Wall::MIN;
         entry.expires = Wall::MAX;
@@ -74,7 +72,7 @@ impl Machine {
         self.counts.sent += 1;
         self.made_ready += 1;
         self.turn.ready += 1;
-        Ok(id)
+        Some(id)
     }
 
     /// Says whether what is in turn is all that can be handed out, and nothing else has to be looked at.
@@ -84,10 +82,10 @@ impl Machine {
         others == 0 && !self.paused
     }
 
-    /// Hands out the message whose turn it is, until then, where it [goes by turns](Self::goes_by_turns). None: it is not at
-    /// its mark.
+    /// Hands out the message whose turn it is, until then, where it [goes by turns](Self::goes_by_turns); returns its slot.
+    /// None: it is not at its mark.
     #[inline]
-    pub(super) fn hand_out_in_turn(&mut self, until: Wall) -> Option<Delivery> {
+    pub(super) fn hand_out_in_turn(&mut self, until: Wall) -> Option<u32> {
         let slot = self.places.recent(self.turn.next)?;
         if !self.lease_in_turn(slot, until) {
             return None;
@@ -99,7 +97,7 @@ impl Machine {
         entry.held = true;
         self.counts.delivered += 1;
         self.counts.redelivered += u64::from(entry.count > 1);
-        Some(entry.delivery(self.config.visibility))
+        Some(slot)
     }
 
     /// Removes a message that was handed out in turn and is leased since, where nothing else knows of it; none if not so.

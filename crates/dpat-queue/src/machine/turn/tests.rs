@@ -50,9 +50,10 @@ impl Both {
             let record = machine.sent(id, message);
             machine.apply(record);
         });
-        let direct = match self.direct.take_in_turn(message.clone()) {
-            Ok(id) => Some(id),
-            Err(message) => send_by(&mut self.direct, message, Machine::take_in),
+        let mut message = message.clone();
+        let direct = match self.direct.take_in_turn(&mut message) {
+            Some(id) => Some(id),
+            None => send_by(&mut self.direct, message, Machine::take_in),
         };
         assert_eq!(direct, sent);
     }
