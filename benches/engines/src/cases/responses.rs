@@ -19,7 +19,7 @@ What each side does, with a new key each time:
 
 - *same work* is what the store of the engine does, one call after the other: a claim that finds what is there, and a swap by its version. On \
 *redis* these are the scripts of dpat-redis, sent by hand, which bound rows and bytes as well; on *async-nats* two publishes that expect the last \
-sequence of the subject; on *tokio-postgres* two prepared statements on the table of dpat-postgres, with 8 connections.
+sequence of the subject, each with the time until which it is good, into a bucket with a limit of rows; on *tokio-postgres* two prepared statements on the table of dpat-postgres, with 8 connections.
 - *redis, plain keys*: `GET`, `SET key claim NX PX 60000`, then `SET key response XX PX 86400000`. Whoever comes second can take over, and \
 nobody looks whose claim it was.
 - *async-nats, look first*: what `create` in a key-value bucket and `update` by its revision are: a look at the last message, and the two \
