@@ -27,6 +27,7 @@
 //! ```
 
 mod inboxes;
+mod placed;
 mod random;
 mod responses;
 mod stores;
@@ -46,6 +47,7 @@ pub use inboxes::{
     markers_survive_what_was_committed, old_markers_are_forgotten,
     random_transactions_match_the_model, within_a_transaction_markers_are_seen,
 };
+pub use placed::{Placed, a_full_store_refuses_new_keys};
 pub use random::Op;
 pub use responses::{
     a_claim_is_extended, a_late_answer_ends_the_doubt, a_lease_that_ends_leaves_doubt,
