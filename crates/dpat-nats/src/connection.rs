@@ -72,6 +72,8 @@ impl Connection {
                 found: client.server_info().version,
             });
         }
+        // From before the subscription on, so that no refusal of it is missed.
+        let mut refusals = signals.refusals();
         let answers = Answers::open(&client, &signals)
             .await
             .map_err(|_| EngineError::Closed)?;
@@ -88,7 +90,7 @@ impl Connection {
             }),
         };
         let answers = connection.inner.answers.filter();
-        match connection.round_trip(&answers).await {
+        match connection.round_trip(&answers, &mut refusals).await {
             Ok(()) => Ok(connection),
             Err(EngineError::Denied { .. }) => Err(ConnectError::Inbox {
                 prefix: config.inbox_prefix.clone(),
@@ -319,10 +321,15 @@ impl Connection {
     ///
     /// The client tells of refusals in a task of its own, which may lag behind the answer that followed the refusal. So it asks
     /// once more, that the task has had its turn. A refusal that comes later yet is told to who reads the subscription.
-    pub(crate) async fn round_trip(&self, subscribed: &str) -> Result<(), EngineError> {
-        let mut refusals = self.inner.signals.refusals();
-        self.seen(subscribed, &mut refusals).await?;
-        self.seen(subscribed, &mut refusals).await
+    ///
+    /// `refusals` are those since before the subscription.
+    pub(crate) async fn round_trip(
+        &self,
+        subscribed: &str,
+        refusals: &mut broadcast::Receiver<Refusal>,
+    ) -> Result<(), EngineError> {
+        self.seen(subscribed, refusals).await?;
+        self.seen(subscribed, refusals).await
     }
 
     /// One message to the server and back.

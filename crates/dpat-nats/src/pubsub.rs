@@ -133,9 +133,10 @@ impl Inner {
         let filter = wanted.filter.as_str();
         let group = wanted.group.as_deref();
         let refusals = connection.signals().refusals();
+        let mut first_refusals = connection.signals().refusals();
         let slow = connection.signals().slow();
         let subscriber = connection.subscribe(filter, group, deadline).await?;
-        connection.round_trip(filter).await?;
+        connection.round_trip(filter, &mut first_refusals).await?;
         let reader = Reader {
             buffer: Arc::new(buffer),
             is_inbox: connection.is_inbox(filter),
@@ -185,6 +186,8 @@ impl Backend for CorePubSub {
     async fn close(&self) {
         self.inner.closed.send_replace(true);
         // What was published before is at its subscribers' then. Without a connection nothing more comes in any case.
-        drop(self.inner.connection.round_trip("").await);
+        let connection = &self.inner.connection;
+        let mut refusals = connection.signals().refusals();
+        drop(connection.round_trip("", &mut refusals).await);
     }
 }
