@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dpat_core::{Class, Classify, Effect, Wall};
-use dpat_idempotency::conformance::{Harness, response_laws, store_laws};
-use dpat_idempotency::{Change, Inserted, Key, Row, Store, StoreError, Swap, Version};
+use dpat_core::{Class, Classify, Wall};
+use dpat_idempotency::conformance::{self, Harness, Placed, response_laws, store_laws};
+use dpat_idempotency::{Change, Key, Store, Swap};
 use dpat_redis::{Config, OpenError, ResponseLimits, ResponseStore};
 use dpat_testkit::live::{Law, Live};
 use dpat_testkit::servers::Server;
@@ -14,48 +14,11 @@ use libtest_mimic::{Failed, Trial};
 use crate::kit::{self, Admin, run, url};
 
 /// A store with its name, which the laws reopen.
-#[derive(Clone)]
-struct OnRedis {
-    store: ResponseStore,
-    config: Arc<Config>,
-}
+type OnRedis = Placed<ResponseStore, Arc<Config>>;
 
-impl OnRedis {
-    fn open(config: Arc<Config>) -> Self {
-        Self {
-            store: run(ResponseStore::open(&config, ResponseLimits::DEFAULT)).unwrap(),
-            config,
-        }
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for OnRedis {
-    async fn load(&self, key: &Key) -> Result<Option<Row>, StoreError> {
-        self.store.load(key).await
-    }
-    async fn swap(
-        &self,
-        key: &Key,
-        expected: Option<Version>,
-        change: Change,
-    ) -> Result<Swap, StoreError> {
-        self.store.swap(key, expected, change).await
-    }
-    async fn insert(
-        &self,
-        key: &Key,
-        bytes: Bytes,
-        expires: Option<Wall>,
-    ) -> Result<Inserted, StoreError> {
-        self.store.insert(key, bytes, expires).await
-    }
-    async fn scan(&self, after: Option<&Key>, max: usize) -> Result<Vec<(Key, Row)>, StoreError> {
-        self.store.scan(after, max).await
-    }
-    async fn purge(&self, now: Wall, max: usize) -> Result<usize, StoreError> {
-        self.store.purge(now, max).await
-    }
+fn on_redis(place: Arc<Config>) -> OnRedis {
+    let store = run(ResponseStore::open(&place, ResponseLimits::DEFAULT)).unwrap();
+    Placed { store, place }
 }
 
 struct OnServer;
@@ -63,12 +26,12 @@ struct OnServer;
 impl Harness for OnServer {
     type Store = OnRedis;
     fn fresh(&self) -> OnRedis {
-        OnRedis::open(Arc::new(kit::config(&url())))
+        on_redis(Arc::new(kit::config(&url())))
     }
     fn reopen(&self, store: OnRedis) -> OnRedis {
-        let OnRedis { config, store } = store;
+        let Placed { place, store } = store;
         drop(store);
-        OnRedis::open(config)
+        on_redis(place)
     }
     fn run<T>(&self, future: impl Future<Output = T>) -> T {
         run(future)
@@ -112,38 +75,13 @@ fn key(id: &str) -> Key {
 }
 
 fn a_full_store_refuses_new_keys(url: &str) -> Result<(), Failed> {
-    let (one, other) = (key("a"), key("b"));
-    for (limits, expected) in [
-        (
-            ResponseLimits { rows: 1, bytes: 99 },
-            "rows: the limit of 1 is reached",
-        ),
-        (
-            ResponseLimits { rows: 9, bytes: 30 },
-            "bytes: the limit of 30 is reached",
-        ),
-    ] {
-        let store = run(ResponseStore::open(&kit::config(url), limits))?;
-        assert_eq!(run(store.swap(&one, None, put("1234")))?, Swap::Done);
-        let error = run(store.swap(&other, None, put("1234"))).unwrap_err();
-        assert_eq!(error.to_string(), expected);
-        assert_eq!(
-            (error.class(), error.effect()),
-            (Class::Overloaded, Effect::NotDone)
-        );
-        let row = run(store.load(&one))?.unwrap();
-        assert_eq!(
-            run(store.swap(&one, Some(row.version), put("4321")))?,
-            Swap::Done
-        );
-        let row = run(store.load(&one))?.unwrap();
-        assert_eq!(
-            run(store.swap(&one, Some(row.version), Change::Remove))?,
-            Swap::Done
-        );
-        assert_eq!(run(store.swap(&other, None, put("1234")))?, Swap::Done);
-    }
-    Ok(())
+    let open = |rows, bytes| {
+        let limits = ResponseLimits { rows, bytes };
+        run(ResponseStore::open(&kit::config(url), limits)).unwrap()
+    };
+    Ok(conformance::a_full_store_refuses_new_keys(
+        &OnServer, 33, open,
+    )?)
 }
 
 fn a_version_does_not_come_back_when_the_server_is_emptied(url: &str) -> Result<(), Failed> {
