@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_nats::connection::State;
-use async_nats::{Client, Message, Subject, Subscriber};
+use async_nats::{Client, Message, Subject, Subscriber, ToSubject};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::AbortHandle;
@@ -21,16 +21,17 @@ const AT_ONCE: usize = 64;
 
 /// Where answers come in, and who waits for them.
 pub(crate) struct Answers {
-    /// What the subject of every answer begins with.
-    prefix: String,
     next: AtomicU64,
     waiting: Arc<Waiting>,
     task: AbortHandle,
 }
 
 /// Requests that wait, by their numbers.
-#[derive(Default)]
-struct Waiting(Mutex<HashMap<u64, Request>>);
+struct Waiting {
+    /// What the subject of every answer begins with.
+    prefix: String,
+    requests: Mutex<HashMap<u64, Request>>,
+}
 
 struct Request {
     subject: Subject,
@@ -56,17 +57,18 @@ impl Answers {
     ) -> Result<Self, async_nats::SubscribeError> {
         let prefix = format!("{}.", client.new_inbox());
         let subscriber = client.subscribe(format!("{prefix}*")).await?;
-        let waiting = Arc::<Waiting>::default();
+        let waiting = Arc::new(Waiting {
+            prefix,
+            requests: Mutex::default(),
+        });
         let desk = Desk {
             client: client.clone(),
             refusals: signals.refusals(),
             signals: Arc::clone(signals),
             subscriber,
-            prefix: prefix.len(),
             waiting: Arc::clone(&waiting),
         };
         Ok(Self {
-            prefix,
             next: AtomicU64::new(0),
             waiting,
             task: tokio::spawn(desk.hand_out()).abort_handle(),
@@ -75,24 +77,25 @@ impl Answers {
 
     /// Returns what is subscribed to.
     pub(crate) fn filter(&self) -> String {
-        format!("{}*", self.prefix)
+        format!("{}*", self.waiting.prefix)
     }
 
     /// Makes a place for the answer to one request, on the connection of this number; to its own subject if to none.
-    pub(crate) fn place(&self, to: Option<&Subject>, connection: u64) -> Place {
+    pub(crate) fn place(&self, to: Option<Subject>, connection: u64) -> Place {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let subject = Subject::from(format!("{}{number}", self.prefix));
         let (sender, receiver) = oneshot::channel();
         let request = Request {
-            subject: to.unwrap_or(&subject).clone(),
+            subject: to.unwrap_or_else(|| self.waiting.subject(number)),
             connection,
             answer: sender,
         };
-        self.waiting.0.with(|all| all.insert(number, request));
+        self.waiting
+            .requests
+            .with(|all| all.insert(number, request));
         Place {
-            subject,
             connection,
-            number: Some(number),
+            number,
+            is_answered: false,
             receiver,
             waiting: Arc::clone(&self.waiting),
         }
@@ -106,8 +109,28 @@ impl Drop for Answers {
 }
 
 impl Waiting {
+    /// Where the answer to the request of a number comes.
+    fn subject(&self, number: u64) -> Subject {
+        const DIGITS: usize = 20;
+        let mut digits = [0; DIGITS];
+        let mut at = DIGITS;
+        let mut rest = number;
+        loop {
+            at -= 1;
+            digits[at] = b"0123456789"[(rest % 10) as usize];
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        let mut text = String::with_capacity(self.prefix.len() + DIGITS);
+        text.push_str(&self.prefix);
+        text.extend(digits[at..].iter().copied().map(char::from));
+        Subject::from(text)
+    }
+
     fn answer(&self, number: u64, answer: Answer) {
-        if let Some(request) = self.0.with(|all| all.remove(&number)) {
+        if let Some(request) = self.requests.with(|all| all.remove(&number)) {
             // Nobody may wait any more.
             drop(request.answer.send(answer));
         }
@@ -115,7 +138,7 @@ impl Waiting {
 
     /// Answers all that it is said of.
     fn answer_each(&self, answer: fn() -> Answer, is_meant: impl Fn(&Request) -> bool) {
-        let meant: Vec<_> = self.0.with(|all| {
+        let meant: Vec<_> = self.requests.with(|all| {
             let meant = all.extract_if(|_, request| is_meant(request));
             meant.collect()
         });
@@ -131,8 +154,6 @@ struct Desk {
     signals: Arc<Signals>,
     refusals: broadcast::Receiver<Refusal>,
     subscriber: Subscriber,
-    /// How long the prefix is.
-    prefix: usize,
     waiting: Arc<Waiting>,
 }
 
@@ -175,7 +196,7 @@ impl Desk {
     }
 
     fn give_one(&self, message: Message) {
-        let number = message.subject.get(self.prefix..);
+        let number = message.subject.get(self.waiting.prefix.len()..);
         if let Some(number) = number.and_then(|number| number.parse().ok()) {
             self.waiting.answer(number, Answer::Message(message));
         }
@@ -184,27 +205,33 @@ impl Desk {
 
 /// The place of one request. Dropping it gives it up.
 pub(crate) struct Place {
-    pub(crate) subject: Subject,
     pub(crate) connection: u64,
-    /// None: it was answered.
-    number: Option<u64>,
+    number: u64,
+    is_answered: bool,
     receiver: oneshot::Receiver<Answer>,
     waiting: Arc<Waiting>,
+}
+
+/// Where the answer comes.
+impl ToSubject for &Place {
+    fn to_subject(&self) -> Subject {
+        self.waiting.subject(self.number)
+    }
 }
 
 impl Place {
     /// Waits for the answer.
     pub(crate) async fn answer(mut self) -> Answer {
         let answer = (&mut self.receiver).await;
-        self.number = None;
+        self.is_answered = true;
         answer.unwrap_or(Answer::Lost)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.waiting.0.with(|all| all.remove(&number));
+        if !self.is_answered {
+            self.waiting.requests.with(|all| all.remove(&self.number));
         }
     }
 }

@@ -1,14 +1,17 @@
 //! The connection that everything of this crate shares.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, HeaderMap, Message, PublishError, PublishErrorKind,
-    Statistics, Subject, Subscriber,
+    Statistics, Subject, Subscriber, ToSubject,
 };
 use bytes::Bytes;
 use dpat_core::{Backoff, Entropy as _, SystemEntropy};
@@ -19,10 +22,14 @@ use crate::answers::{Answer, Answers, Place};
 use crate::config::{Config, Login};
 use crate::error::{Access, ConnectError, EngineError};
 use crate::signals::{Refusal, Signals, refused};
+use crate::sync::Mutex;
 use crate::version::ServerVersion;
 
 /// How often a call that waits for a connection looks by itself, should the client not tell.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a version is good for, should the client tell of the next server a moment after it has connected to it.
+const TOLD: Duration = Duration::from_millis(100);
 
 /// A connection to NATS, which everything of this crate shares. Cloning is cheap.
 ///
@@ -53,6 +60,15 @@ struct Inner {
     servers: String,
     inbox_prefix: String,
     closed: AtomicBool,
+    version: Mutex<Known>,
+}
+
+/// The version that a server has told, on the connection of a number.
+#[derive(Clone, Copy)]
+struct Known {
+    version: ServerVersion,
+    connection: u64,
+    at: Instant,
 }
 
 impl Connection {
@@ -72,6 +88,11 @@ impl Connection {
                 found: client.server_info().version,
             });
         }
+        let known = Known {
+            version,
+            connection: client.statistics().connects.load(Ordering::Relaxed),
+            at: Instant::now(),
+        };
         // From before the subscription on, so that no refusal of it is missed.
         let mut refusals = signals.refusals();
         let answers = Answers::open(&client, &signals)
@@ -87,6 +108,7 @@ impl Connection {
                 servers: config.servers(),
                 inbox_prefix: config.inbox_prefix.clone(),
                 closed: AtomicBool::new(false),
+                version: Mutex::new(known),
             }),
         };
         let answers = connection.inner.answers.filter();
@@ -102,7 +124,19 @@ impl Connection {
     /// Returns the version of the server that it is connected to.
     #[must_use]
     pub fn server_version(&self) -> ServerVersion {
-        ServerVersion::read(&self.inner.client.server_info().version)
+        let (connection, now) = (self.connects(), Instant::now());
+        self.inner.version.with(|known| {
+            let age = now.saturating_duration_since(known.at);
+            if known.connection != connection || age >= TOLD {
+                *known = Known {
+                    // The client clones all that the server has told.
+                    version: ServerVersion::read(&self.inner.client.server_info().version),
+                    connection,
+                    at: now,
+                };
+            }
+            known.version
+        })
     }
 
     /// Says whether it is connected now.
@@ -163,7 +197,7 @@ impl Connection {
     }
 
     /// Makes a place for the answer to a request that is published on the connection of this number.
-    pub(crate) fn place(&self, to: &Subject, connection: u64) -> Place {
+    pub(crate) fn place(&self, to: Subject, connection: u64) -> Place {
         self.inner.answers.place(Some(to), connection)
     }
 
@@ -201,9 +235,14 @@ impl Connection {
 
     /// Waits for the connection; returns its number.
     pub(crate) async fn ready(&self, deadline: Instant) -> Result<u64, EngineError> {
-        if self.is_connected() {
-            return Ok(self.connects());
+        match self.is_connected() {
+            true => Ok(self.connects()),
+            // Apart, so that calls are small that have one.
+            false => Box::pin(self.connected(deadline)).await,
         }
+    }
+
+    async fn connected(&self, deadline: Instant) -> Result<u64, EngineError> {
         let mut changes = self.inner.signals.changes();
         loop {
             if self.is_closed() {
@@ -236,8 +275,8 @@ impl Connection {
     /// Hands a message to the client.
     pub(crate) async fn publish(
         &self,
-        subject: Subject,
-        reply: Option<Subject>,
+        subject: impl ToSubject,
+        reply: Option<impl ToSubject>,
         headers: HeaderMap,
         payload: Bytes,
         deadline: Instant,
@@ -255,9 +294,34 @@ impl Connection {
                 (None, false) => client.publish_with_headers(subject, headers, payload).await,
             }
         };
-        match timeout_at(deadline, publish).await {
-            Ok(published) => published.map_err(|error| self.refused_by_client(&error)),
-            Err(_) => Err(EngineError::Congested {
+        self.handed(pin!(publish), || deadline).await
+    }
+
+    /// Hands a message to the client that has neither headers nor a place for an answer.
+    #[cfg(feature = "pubsub")]
+    pub(crate) async fn publish_plain(
+        &self,
+        subject: impl ToSubject,
+        payload: Bytes,
+    ) -> Result<(), EngineError> {
+        let publish = pin!(self.inner.client.publish(subject, payload));
+        self.handed(publish, || self.deadline()).await
+    }
+
+    /// Waits until the client has room. It is asked first, and only then for the time: most often it has.
+    async fn handed(
+        &self,
+        mut publish: Pin<&mut impl Future<Output = Result<(), PublishError>>>,
+        deadline: impl FnOnce() -> Instant,
+    ) -> Result<(), EngineError> {
+        let first = poll_fn(|cx| Poll::Ready(publish.as_mut().poll(cx))).await;
+        let published = match first {
+            Poll::Ready(published) => Some(published),
+            Poll::Pending => timeout_at(deadline(), publish).await.ok(),
+        };
+        match published {
+            Some(published) => published.map_err(|error| self.refused_by_client(&error)),
+            None => Err(EngineError::Congested {
                 within: self.inner.request_timeout,
             }),
         }
@@ -311,9 +375,9 @@ impl Connection {
     ) -> Result<Message, EngineError> {
         let number = self.ready(deadline).await?;
         let to = Subject::from(subject);
-        let place = self.place(&to, number);
-        let reply = Some(place.subject.clone());
-        self.publish(to, reply, headers, payload, deadline).await?;
+        let place = self.place(to.clone(), number);
+        self.publish(to, Some(&place), headers, payload, deadline)
+            .await?;
         self.answer(place, subject, deadline).await
     }
 
@@ -341,9 +405,14 @@ impl Connection {
         let deadline = self.deadline();
         let number = self.ready(deadline).await?;
         let place = self.inner.answers.place(None, number);
-        let subject = place.subject.clone();
-        self.publish(subject, None, HeaderMap::new(), Bytes::new(), deadline)
-            .await?;
+        self.publish(
+            &place,
+            None::<Subject>,
+            HeaderMap::new(),
+            Bytes::new(),
+            deadline,
+        )
+        .await?;
         let mine = |one: &Refusal| one.access == Access::Subscribe && one.subject == subscribed;
         tokio::select! {
             biased;

@@ -133,12 +133,20 @@ pub(crate) struct ConsumerInfo {
     pub(crate) paused: bool,
 }
 
-/// The answer to a publication.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+/// What became of a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Published {
     pub(crate) seq: u64,
     pub(crate) duplicate: bool,
+}
+
+/// The answer to a publication.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Acknowledged {
+    error: Option<ApiError>,
+    seq: u64,
+    duplicate: bool,
 }
 
 #[derive(Deserialize)]
@@ -148,7 +156,7 @@ struct Purged {
 }
 
 /// An answer without anything that is wanted of it.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(crate) struct Success {}
 
 #[derive(Deserialize)]
@@ -427,10 +435,20 @@ pub(crate) fn published(answer: &Message, stream: &str) -> Result<Published, Eng
             stream: stream.to_owned(),
         });
     }
-    let read = read(&answer.payload, (stream, ""))?;
-    read.ok_or_else(|| EngineError::Malformed {
-        what: format!("the acknowledgement of stream `{stream}`"),
-    })
+    acknowledged(&answer.payload, stream)
+}
+
+/// Reads it in one go: every publication has one.
+fn acknowledged(payload: &[u8], stream: &str) -> Result<Published, EngineError> {
+    match serde_json::from_slice(payload) {
+        Ok(Acknowledged {
+            error: Some(error), ..
+        }) => Err(refused(error, (stream, ""))),
+        Ok(Acknowledged { seq, duplicate, .. }) => Ok(Published { seq, duplicate }),
+        Err(_) => Err(EngineError::Malformed {
+            what: format!("the acknowledgement of stream `{stream}`"),
+        }),
+    }
 }
 
 /// None: it does not decode.
@@ -502,7 +520,7 @@ mod tests {
 
     #[test]
     fn refusals_are_typed() {
-        let refuse = |text: &str| read::<Published>(text.as_bytes(), ("s", "c")).unwrap_err();
+        let refuse = |text: &str| read::<Success>(text.as_bytes(), ("s", "c")).unwrap_err();
         let error = |code: u64| {
             format!(r#"{{"error":{{"code":503,"err_code":{code},"description":"d"}}}}"#)
         };
@@ -521,9 +539,33 @@ mod tests {
             refuse(&error(code)),
             EngineError::Refused { code, description }
         );
-        let read = |text: &str| read::<Published>(text.as_bytes(), ("s", ""));
-        assert_eq!(read(r#"{"stream":"s","seq":7}"#).unwrap().unwrap().seq, 7);
+        let read = |text: &str| read::<Success>(text.as_bytes(), ("s", ""));
+        assert!(read(r#"{"success":true}"#).unwrap().is_some());
         assert!(read("no JSON").unwrap().is_none());
+    }
+
+    #[test]
+    fn acknowledgements_are_read() {
+        let read = |text: &str| acknowledged(text.as_bytes(), "s");
+        for (text, seq, duplicate) in [
+            (r#"{"stream":"s","seq":7}"#, 7, false),
+            (
+                r#"{"stream":"s","seq":8,"duplicate":true,"domain":"d"}"#,
+                8,
+                true,
+            ),
+        ] {
+            assert_eq!(read(text), Ok(Published { seq, duplicate }));
+        }
+        let refused = read(r#"{"error":{"code":400,"err_code":10071,"description":"d"},"seq":0}"#);
+        assert!(matches!(
+            refused,
+            Err(EngineError::Refused { code: 10_071, .. })
+        ));
+        assert!(matches!(
+            read("no JSON"),
+            Err(EngineError::Malformed { .. })
+        ));
     }
 
     #[test]

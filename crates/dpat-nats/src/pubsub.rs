@@ -5,7 +5,7 @@ mod source;
 use std::fmt;
 use std::sync::Arc;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, ToSubject};
 use async_trait::async_trait;
 use dpat_core::Classify as _;
 use dpat_pubsub::{
@@ -18,6 +18,15 @@ use crate::connection::Connection;
 use crate::error::{Access, EngineError};
 use crate::headers;
 use source::{Reader, Subscribed};
+
+/// A subject, as the client copies it.
+struct Text(Subject);
+
+impl ToSubject for Text {
+    fn to_subject(&self) -> async_nats::Subject {
+        self.0.as_str().into()
+    }
+}
 
 /// What core NATS offers.
 const CAPABILITIES: Capabilities = Capabilities::of(&[
@@ -95,10 +104,12 @@ impl Inner {
         Ok(())
     }
 
-    async fn publish(&self, message: &Message) -> Result<(), EngineError> {
+    async fn publish(&self, message: Message) -> Result<(), EngineError> {
         self.open()?;
-        let deadline = self.connection.deadline();
-        self.connection.ready(deadline).await?;
+        if !self.connection.is_connected() {
+            let deadline = self.connection.deadline();
+            self.connection.ready(deadline).await?;
+        }
         let subject = message.subject().as_str();
         if self.connection.signals().is_refused(subject) {
             return Err(EngineError::Denied {
@@ -106,19 +117,23 @@ impl Inner {
                 subject: subject.to_owned(),
             });
         }
-        let subject = async_nats::Subject::from(subject);
-        let mut map = HeaderMap::new();
+        let to = Text(message.subject().clone());
+        let reply = message.reply_to().cloned().map(Text);
         let list: Vec<(&str, &[u8])> = message
             .headers()
             .map(|(name, value)| (name, value.as_bytes()))
             .collect();
+        if list.is_empty() && reply.is_none() {
+            let payload = message.into_payload();
+            return self.connection.publish_plain(to, payload).await;
+        }
+        let mut map = HeaderMap::new();
         headers::write(&mut map, list.iter().copied());
-        let reply = message.reply_to().map(Subject::as_str);
-        let reply = reply.map(async_nats::Subject::from);
-        let payload = message.payload().clone();
-        self.connection
-            .publish(subject, reply, map, payload, deadline)
-            .await
+        let payload = message.into_payload();
+        let deadline = self.connection.deadline();
+        let publish = self.connection.publish(to, reply, map, payload, deadline);
+        // Apart, so that a call is small that has neither headers nor a place for an answer.
+        Box::pin(publish).await
     }
 
     async fn subscribe(
@@ -166,7 +181,7 @@ impl Backend for CorePubSub {
     }
 
     async fn publish(&self, message: Message) -> Result<Published, BackendError> {
-        let published = self.inner.publish(&message).await;
+        let published = self.inner.publish(message).await;
         published.map(|()| Published::default()).map_err(failed)
     }
 

@@ -321,7 +321,10 @@ impl Inner {
                 mark.await?.is_some()
             }
             // To remove what is not there is to look.
-            (Change::Remove, None) => !matches!(self.last(&subject).await?, Last::Row(_)),
+            (Change::Remove, None) => {
+                let last = Box::pin(self.last(&subject)).await?;
+                !matches!(last, Last::Row(_))
+            }
         };
         Ok(match done {
             true => Swap::Done,
@@ -335,14 +338,13 @@ impl Inner {
         bytes: Bytes,
         expires: Option<Wall>,
     ) -> Result<Inserted, EngineError> {
-        let headers = expiring(expires);
         let mut last = 0;
         for _ in 0..TRIES {
-            let put = self.publish_if(subject, last, headers.clone(), bytes.clone());
+            let put = self.publish_if(subject, last, expiring(expires), bytes.clone());
             if let Some(version) = put.await? {
                 return Ok(Inserted::New(Some(version)));
             }
-            last = match self.last(subject).await? {
+            last = match Box::pin(self.last(subject)).await? {
                 Last::Row(row) => return Ok(Inserted::Found(Some(row))),
                 Last::Mark(seq) => seq,
                 // The mark was purged meanwhile.

@@ -185,7 +185,8 @@ impl Room {
             return Ok((sizes.len(), self.under_way(all, connection)));
         }
         let before = self.under_way.load(Ordering::Relaxed) + self.doubtful(connection, now);
-        let state = js.stream(&self.stream).await?.state;
+        // Apart, so that calls are small that do not look.
+        let state = Box::pin(js.stream(&self.stream)).await?.state;
         let left = self
             .limit
             .saturating_sub(state.bytes.saturating_add(before));

@@ -218,6 +218,15 @@ impl Message {
         &self.0.draft.payload
     }
 
+    /// Returns the payload, without counting a reference if nobody else has the message.
+    #[must_use]
+    pub fn into_payload(self) -> Bytes {
+        match Arc::try_unwrap(self.0) {
+            Ok(envelope) => envelope.draft.payload,
+            Err(shared) => shared.draft.payload.clone(),
+        }
+    }
+
     /// Returns where an answer is expected, if one is.
     #[must_use]
     pub fn reply_to(&self) -> Option<&Subject> {

