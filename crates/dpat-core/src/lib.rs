@@ -28,6 +28,10 @@ pub use id::{
     RollbackPolicy, Snowflake, SnowflakeBuilder, SnowflakeConfigError, SnowflakeGenerator,
     SnowflakeLayout, SnowflakeParts, StaleEpoch, Ulid, UlidGenerator, Uuid7, Uuid7Generator,
 };
+#[cfg(feature = "coarse")]
+pub use time::CoarseClock;
+#[cfg(all(feature = "coarse", feature = "tokio"))]
+pub use time::CoarseTime;
 pub use time::SystemClock;
 #[cfg(feature = "tokio")]
 pub use time::TokioTime;

@@ -1,6 +1,8 @@
 //! Instants, wall-clock readings, and the ports that deliver them.
 
 mod any;
+#[cfg(feature = "coarse")]
+mod coarse;
 #[cfg(feature = "test-util")]
 mod manual;
 mod system;
@@ -10,6 +12,10 @@ mod tokio;
 #[cfg(feature = "tokio")]
 pub use self::tokio::TokioTime;
 pub use any::{AnySleep, AnyTime};
+#[cfg(feature = "coarse")]
+pub use coarse::CoarseClock;
+#[cfg(all(feature = "coarse", feature = "tokio"))]
+pub use coarse::CoarseTime;
 #[cfg(feature = "test-util")]
 pub use manual::{ManualSleep, ManualTime};
 pub use system::SystemClock;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use dpat_core::{AnySleep, AnyTime, Clock, Instant, Sleep, Wall};
 
+use crate::at_once;
 use crate::capability::{Capabilities, Capability, OrderScope, Survives};
 use crate::config::Config;
 use crate::error::{BackendError, ManageError, SettleError};
@@ -46,6 +47,8 @@ pub(crate) struct Embedded {
     journal: Option<Box<dyn Journal>>,
 }
 
+/// The machine comes first: it begins with what changes most, and stands beside the lock.
+#[repr(C)]
 pub(crate) struct State {
     pub(crate) machine: Machine,
     receivers: WaitList,
@@ -55,6 +58,21 @@ pub(crate) struct State {
     drainers: WaitList,
     closed: bool,
     failed: Option<BackendError>,
+}
+
+/// What a change leaves to be woken and dropped outside of the lock; mostly nothing.
+#[derive(Default)]
+#[must_use]
+struct After {
+    wakes: Wakes,
+    trash: Vec<Parts>,
+}
+
+impl After {
+    #[inline]
+    fn finish(self) {
+        self.wakes.wake();
+    }
 }
 
 /// Where one waits.
@@ -74,10 +92,41 @@ impl State {
         }
     }
 
+    /// Says whether it takes messages and hands them out.
+    #[inline]
+    const fn is_open(&self) -> bool {
+        self.failed.is_none() && !self.closed
+    }
+
     fn check(&self) -> Result<(), BackendError> {
         self.failed
             .as_ref()
             .map_or(Ok(()), |failed| Err(failed.before()))
+    }
+
+    /// Changes it at the time of the last look at the clock.
+    #[inline]
+    fn change<R>(&mut self, run: impl FnOnce(&mut Self) -> R) -> (R, After) {
+        // While this runs nobody comes to wait.
+        let nobody = self.nobody_waits();
+        let due_before = match nobody {
+            true => None,
+            false => self.begin(),
+        };
+        let result = run(self);
+        let mut after = After::default();
+        if !nobody || self.machine.has_trash() {
+            after.wakes = self.wakes(due_before);
+            after.trash = self.machine.take_trash();
+        }
+        (result, after)
+    }
+
+    /// Before a change, where somebody waits: returns when something becomes ready by itself.
+    fn begin(&mut self) -> Option<Wall> {
+        self.machine.take_made_ready();
+        self.machine.take_made_room();
+        self.machine.next_due()
     }
 
     /// Takes out whoever has something to do after a change.
@@ -103,6 +152,22 @@ impl State {
             wakes.take(&mut self.drainers, usize::MAX);
         }
         wakes
+    }
+
+    /// Says whether messages go in and out, and nobody waits for anything: what is done then wakes nobody.
+    #[inline]
+    fn is_calm(&self) -> bool {
+        self.nobody_waits() && self.is_open()
+    }
+
+    #[cold]
+    fn settle_with_care(&mut self, receipt: Receipt, parts: &mut Option<Parts>) -> After {
+        let settle = |state: &mut Self| {
+            if state.failed.is_none() {
+                state.machine.settle_in_turn(receipt, parts);
+            }
+        };
+        self.change(settle).1
     }
 
     /// Says whether nobody waits for anything. Who drains waits only once the queue is closed.
@@ -195,9 +260,21 @@ impl Embedded {
     /// Runs alone at the time `now`; wakes and drops outside of the lock.
     #[inline]
     pub(crate) fn with<R>(&self, now: Wall, run: impl FnOnce(&mut State) -> R) -> R {
-        self.with_no_look(|state| {
-            state.machine.tick(now);
-            if state.machine.has_expiring() {
+        let (result, after) = self.state.with(|state| self.change(state, now, run));
+        after.finish();
+        result
+    }
+
+    /// Changes what is locked, at the time `now`.
+    #[inline]
+    fn change<R>(
+        &self,
+        state: &mut State,
+        now: Wall,
+        run: impl FnOnce(&mut State) -> R,
+    ) -> (R, After) {
+        state.change(|state| {
+            if state.machine.tick(now) {
                 self.expire(state);
             }
             run(state)
@@ -218,30 +295,8 @@ impl Embedded {
     /// Runs alone at the time of the last look at the clock; wakes and drops outside of the lock.
     #[inline]
     fn with_no_look<R>(&self, run: impl FnOnce(&mut State) -> R) -> R {
-        // What is woken and dropped; mostly nothing.
-        let mut after = None;
-        let result = self.state.with(|state| {
-            // While this runs nobody comes to wait.
-            let due_before = match state.nobody_waits() {
-                true => {
-                    let result = run(state);
-                    state.machine.take_made_ready();
-                    state.machine.take_made_room();
-                    if state.machine.has_trash() {
-                        after = Some((Wakes::default(), state.machine.take_trash()));
-                    }
-                    return result;
-                }
-                false => state.machine.next_due(),
-            };
-            let result = run(state);
-            after = Some((state.wakes(due_before), state.machine.take_trash()));
-            result
-        });
-        if let Some((wakes, trash)) = after {
-            wakes.wake();
-            drop(trash);
-        }
+        let (result, after) = self.state.with(|state| state.change(run));
+        after.finish();
         result
     }
 
@@ -311,21 +366,50 @@ impl Embedded {
         wakes.wake();
     }
 
+    /// Settles, if it is in memory. A lease is as good as its receipt, whatever the
+    /// time.
+    pub(crate) fn settle_at_once(
+        &self,
+        receipt: Receipt,
+        outcome: &Outcome,
+        out: &mut Poll<Result<(), SettleError>>,
+    ) {
+        if self.journal.is_some() {
+            return;
+        }
+        if !matches!(outcome, Outcome::Done) {
+            *out = Poll::Ready(self.write_settlement(receipt, outcome).map(drop));
+            return;
+        }
+        let mut parts = None;
+        let after = self.state.with(|state| {
+            // What a receipt may do does not depend on the time.
+            if state.is_calm() {
+                state.machine.settle_in_turn(receipt, &mut parts);
+                return None;
+            }
+            Some(state.settle_with_care(receipt, &mut parts))
+        });
+        match parts {
+            Some(_) => at_once::set(out, Ok(())),
+            None => *out = Poll::Ready(self.settle_done(receipt).map(drop)),
+        }
+        if let Some(after) = after {
+            after.finish();
+        }
+    }
+
     pub(crate) async fn settle(
         &self,
         receipt: Receipt,
         outcome: &Outcome,
     ) -> Result<(), SettleError> {
-        if self.journal.is_none() && matches!(outcome, Outcome::Done) {
-            return self.settle_done(receipt).map(drop);
-        }
         let ticket = self.write_settlement(receipt, outcome)?;
         Ok(self.answer(ticket).await?)
     }
 
     /// Settles what is done, in memory, and returns what is to be dropped. Its lease is as good as its receipt, whatever the
     /// time.
-    #[inline]
     fn settle_done(&self, receipt: Receipt) -> Result<Parts, SettleError> {
         self.with_no_look(|state| {
             state.check()?;

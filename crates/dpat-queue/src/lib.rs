@@ -9,6 +9,7 @@ mod config;
 mod machine;
 mod rules;
 
+mod at_once;
 mod backend;
 mod embedded;
 mod queue;

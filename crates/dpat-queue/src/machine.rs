@@ -21,10 +21,12 @@ pub(crate) use record::{Record, Why};
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use dpat_core::Wall;
 
+use crate::at_once;
 use crate::config::{Config, Order, WhenFull};
 use crate::error::{ManageError, SendError, SettleError};
 use crate::message::{
@@ -40,43 +42,47 @@ type Key = (u64, u64);
 /// No slot.
 const NONE: u32 = u32::MAX;
 
+/// What changes with every message comes first and stands together: it goes from core to core.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Machine {
-    config: Config,
     /// The latest time that it was told.
     clock: Wall,
+    /// Before this nothing comes due and nothing ends.
+    quiet_until: Wall,
     /// The next id, and the next place in the order.
     next: u64,
-    /// A slot that is free holds [`Entry::NEW`].
-    slots: Vec<Entry>,
-    free: Vec<u32>,
-    /// All messages. The place of one is its id, but for those that were replayed.
-    places: Places,
-    /// Those by their ids.
-    replayed: HashMap<u64, u32>,
     bytes: u64,
+    leased: u64,
     /// What is in turn: the messages that nobody was given yet, in the order of their places, and their leases.
     turn: Turn,
+    /// How many messages have become ready since this was last asked.
+    made_ready: usize,
+    /// Room was made since this was last asked.
+    made_room: bool,
+    paused: bool,
+    /// All messages. The place of one is its id, but for those that were replayed.
+    places: Places,
+    free: Vec<u32>,
+    /// A slot that is free holds [`Entry::NEW`].
+    slots: Vec<Entry>,
+    counts: Stats,
+    config: Config,
     /// What else can be handed out, by rank.
     ready: InOrder<Key>,
     /// What waits for its time, and other leases, by when that ends.
     due: InOrder<(Wall, u64)>,
-    leased: u64,
     /// What is not leased and ends, by when.
     expiry: InOrder<(Wall, u64)>,
     /// What is not leased, the one that goes first first; only where messages make room for others.
     victims: InOrder<(u8, u64)>,
+    /// Those that were replayed, by their ids.
+    replayed: HashMap<u64, u32>,
     lanes: HashMap<Arc<str>, Ends>,
     dead: BTreeMap<u64, Dead>,
     dead_bytes: u64,
     dedup: HashMap<Arc<str>, (u64, Wall)>,
     dedup_ends: VecDeque<(Wall, Arc<str>)>,
-    paused: bool,
-    counts: Stats,
-    /// How many messages have become ready since this was last asked.
-    made_ready: usize,
-    /// Room was made since this was last asked.
-    made_room: bool,
     /// The slots that one call hands out; kept for its memory.
     handed_out: Vec<u32>,
     /// What is to be dropped outside of the lock.
@@ -184,6 +190,7 @@ impl Machine {
         Self {
             config,
             clock: Wall::MIN,
+            quiet_until: Wall::MAX,
             next: 1,
             slots: Vec::new(),
             free: Vec::new(),
@@ -210,22 +217,47 @@ impl Machine {
         }
     }
 
-    /// Tells the time: what is due becomes ready, leases end, old deduplication keys go.
+    /// Tells the time: what is due becomes ready, leases end, old deduplication keys go. True: perhaps something has
+    /// [expired](Self::expired).
     #[inline]
-    pub(crate) fn tick(&mut self, now: Wall) {
+    pub(crate) fn tick(&mut self, now: Wall) -> bool {
         self.clock = self.clock.max(now);
+        if self.clock < self.quiet_until {
+            return false;
+        }
+        self.time_has_come();
+        true
+    }
+
+    /// Tells the time, where nothing comes due and nothing ends. False: something does, and nothing was told.
+    #[inline]
+    pub(crate) fn passes(&mut self, now: Wall) -> bool {
+        let passes = now < self.quiet_until;
+        if passes {
+            self.clock = self.clock.max(now);
+        }
+        passes
+    }
+
+    #[cold]
+    fn time_has_come(&mut self) {
         while let Some((at, slot)) = self.first_lease() {
             if at > self.clock {
                 break;
             }
             self.come_due(slot);
         }
-        if self.due.len() > 0 {
-            self.due_come();
-        }
-        if !self.dedup_ends.is_empty() {
-            self.forget_keys();
-        }
+        self.due_come();
+        self.forget_keys();
+        let key = self.dedup_ends.front().map(|(until, _)| *until);
+        let next = [self.next_due(), self.next_expiry(), key];
+        self.quiet_until = next.into_iter().flatten().min().unwrap_or(Wall::MAX);
+    }
+
+    /// Something comes due, or ends, at that time.
+    #[inline]
+    fn look_at(&mut self, time: Wall) {
+        self.quiet_until = self.quiet_until.min(time);
     }
 
     fn due_come(&mut self) {
@@ -331,19 +363,23 @@ impl Machine {
     /// Which limit a message of this size would pass.
     #[inline]
     fn full(&self, size: u64) -> Option<SendError> {
-        let full = |field, limit| Some(SendError::Full { field, limit });
-        if self.places.len() as u64 >= self.config.messages_max {
-            return full("messages_max", self.config.messages_max);
+        if self.has_room(size) {
+            return None;
         }
-        if self.bytes.saturating_add(size) > self.config.bytes_max {
-            return full("bytes_max", self.config.bytes_max);
-        }
-        None
+        let many = self.places.len() as u64 >= self.config.messages_max;
+        let (field, limit) = match many {
+            true => ("messages_max", self.config.messages_max),
+            false => ("bytes_max", self.config.bytes_max),
+        };
+        Some(SendError::Full { field, limit })
     }
 
     /// Whether a message of this size would fit.
+    #[inline]
     pub(crate) fn has_room(&self, size: u64) -> bool {
-        self.full(size).is_none()
+        let messages = self.places.len() as u64;
+        let bytes = self.bytes.saturating_add(size);
+        messages < self.config.messages_max && bytes <= self.config.bytes_max
     }
 
     /// Finds messages that have to go; none if that is not the policy, or does not help.
@@ -390,13 +426,29 @@ impl Machine {
 
     /// Hands out the next message, as its record would, without one.
     #[inline]
-    pub(crate) fn hand_out(&mut self) -> Option<Delivery> {
-        let until = self.clock + self.config.visibility;
-        let in_turn = match self.goes_by_turns() {
-            true => self.hand_out_in_turn(until),
+    pub(crate) fn hand_out<E>(&mut self, out: &mut Poll<Result<Delivery, E>>) {
+        let lease = self.config.visibility;
+        let until = self.clock + lease;
+        let next = match self.goes_by_turns() {
+            true => self.next_in_turn(),
             false => None,
         };
-        let slot = in_turn.or_else(|| self.hand_out_by_rank(until))?;
+        match next {
+            Some(slot) if self.hand_out_in_turn(slot, until) => {
+                at_once::set(out, Ok(self.slots[slot as usize].delivery(lease)));
+            }
+            _ => {
+                let delivery = self.hand_out_out_of_turn(until);
+                delivery
+                    .into_iter()
+                    .for_each(|one| at_once::set(out, Ok(one)));
+            }
+        }
+    }
+
+    #[cold]
+    fn hand_out_out_of_turn(&mut self, until: Wall) -> Option<Delivery> {
+        let slot = self.hand_out_by_rank(until)?;
         Some(self.slots[slot as usize].delivery(self.config.visibility))
     }
 
@@ -409,7 +461,9 @@ impl Machine {
         slots.clear();
         while slots.len() < max {
             let next = match in_turn {
-                true => self.hand_out_in_turn(until),
+                true => self
+                    .next_in_turn()
+                    .filter(|slot| self.hand_out_in_turn(*slot, until)),
                 false => self.hand_out_by_rank(until),
             };
             match next {
@@ -506,7 +560,9 @@ impl Machine {
     /// Settles what is done, as its record would, without one; returns what is to be dropped outside of the lock.
     #[inline]
     pub(crate) fn settle_done(&mut self, receipt: Receipt) -> Result<Parts, SettleError> {
-        if let Some(parts) = self.settle_in_turn(receipt) {
+        let mut parts = None;
+        self.settle_in_turn(receipt, &mut parts);
+        if let Some(parts) = parts {
             return Ok(parts);
         }
         let slot = self.held_slot(receipt).ok_or(SettleError::Stale)?;
@@ -578,12 +634,6 @@ impl Machine {
     #[inline]
     pub(crate) fn has_trash(&self) -> bool {
         !self.trash.is_empty()
-    }
-
-    /// Says whether there is something that ends by itself if it is not delivered in time.
-    #[inline]
-    pub(crate) const fn has_expiring(&self) -> bool {
-        self.expiry.len() > 0
     }
 
     #[inline]

@@ -192,12 +192,6 @@ impl Extra {
 }
 
 impl Message {
-    /// What is left where a message was taken.
-    pub(crate) const EMPTY: Self = Self {
-        parts: Parts::EMPTY,
-        times: None,
-    };
-
     /// Makes a message of a payload: deliverable at once, of priority 4, without key, headers and end.
     pub fn new(payload: impl Into<Bytes>) -> Self {
         Self {
@@ -319,6 +313,18 @@ impl Message {
         parts.extra.as_ref().map_or(Ok(()), |extra| extra.check())
     }
 
+    /// What a message counts that has nothing but a payload, of at most so many bytes; none if this is not one.
+    #[inline]
+    pub(crate) fn plain_size(&self, payload_max: usize) -> Option<u64> {
+        let Parts {
+            payload,
+            extra,
+            priority,
+        } = &self.parts;
+        let plain = extra.is_none() && *priority == PRIORITY_DEFAULT && self.times.is_none();
+        (plain && payload.len() <= payload_max).then(|| OVERHEAD_BYTES + payload.len() as u64)
+    }
+
     /// The first thing that it asks for and `offers` denies.
     pub(crate) fn wants(&self, offers: impl Fn(Capability) -> bool) -> Option<Capability> {
         let wanted = [
@@ -438,6 +444,7 @@ impl Sent {
 
 /// A message that was handed out, and is leased until it is settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Delivery {
     pub(crate) parts: Parts,
     /// What settles it.

@@ -1,12 +1,15 @@
 //! The handle.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, pending};
+use std::mem;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use dpat_core::AnyTime;
 
+use crate::at_once::{AtOnce, Attempt, Later};
 use crate::backend::Backend;
 use crate::capability::{Capabilities, Capability, Requirements, Unmet};
 use crate::config::{Builder, Config};
@@ -143,7 +146,18 @@ impl Queue {
     /// Dropped while it waits for room, nothing was sent; dropped later, the message is on its way. In memory it is sent by
     /// one poll.
     #[inline]
-    pub async fn send(&self, message: Message) -> Result<Sent, SendError> {
+    pub fn send(
+        &self,
+        message: Message,
+    ) -> impl Future<Output = Result<Sent, SendError>> + Send + use<'_> {
+        let message = Some(message);
+        AtOnce::First(Sending {
+            queue: self,
+            message,
+        })
+    }
+
+    async fn send_later(&self, message: Message) -> Result<Sent, SendError> {
         match &self.kind {
             Kind::Embedded(queue) => queue.send(message).await,
             Kind::Engine(engine) => {
@@ -189,7 +203,11 @@ impl Queue {
     /// Dropping it loses nothing. On a log, a message that was on its way out is free again at once, its count one higher; at
     /// an engine, when its lease ends.
     #[inline]
-    pub async fn receive(&self) -> Result<Delivery, ReceiveError> {
+    pub fn receive(&self) -> impl Future<Output = Result<Delivery, ReceiveError>> + Send + use<'_> {
+        AtOnce::First(Receiving { queue: self })
+    }
+
+    async fn receive_later(&self) -> Result<Delivery, ReceiveError> {
         match &self.kind {
             Kind::Embedded(queue) => queue.receive_one().await,
             Kind::Engine(engine) => loop {
@@ -227,11 +245,23 @@ impl Queue {
     /// # Cancel safety
     /// Dropped before its end, the delivery may be settled or not. In memory it is settled by one poll.
     #[inline]
-    pub async fn settle(&self, receipt: Receipt, outcome: Outcome) -> Result<(), SettleError> {
+    pub fn settle(
+        &self,
+        receipt: Receipt,
+        outcome: Outcome,
+    ) -> impl Future<Output = Result<(), SettleError>> + Send + use<'_> {
+        AtOnce::First(Settling {
+            queue: self,
+            receipt,
+            outcome,
+        })
+    }
+
+    async fn settle_later(&self, settlement: Settlement) -> Result<(), SettleError> {
         match &self.kind {
-            Kind::Embedded(queue) => queue.settle(receipt, &outcome).await,
+            Kind::Embedded(queue) => queue.settle(settlement.receipt, &settlement.outcome).await,
             Kind::Engine(engine) => {
-                let settled = engine.settle(vec![Settlement { receipt, outcome }]).await;
+                let settled = engine.settle(vec![settlement]).await;
                 first(settled).unwrap_or(Err(SettleError::Stale))
             }
         }
@@ -381,6 +411,72 @@ impl Queue {
             Kind::Embedded(queue) => queue.batch_max(),
             Kind::Engine(_) => usize::MAX,
         }
+    }
+}
+
+struct Sending<'a> {
+    queue: &'a Queue,
+    message: Option<Message>,
+}
+
+impl<'a> Attempt<'a> for Sending<'a> {
+    type Output = Result<Sent, SendError>;
+
+    #[inline]
+    fn now(&mut self, out: &mut Poll<Self::Output>) {
+        if let Kind::Embedded(queue) = &self.queue.kind {
+            queue.send_at_once(&mut self.message, out);
+        }
+    }
+
+    fn later(&mut self) -> Later<'a, Self::Output> {
+        match self.message.take() {
+            Some(message) => Box::pin(self.queue.send_later(message)),
+            // It was polled after its end.
+            None => Box::pin(pending()),
+        }
+    }
+}
+
+struct Receiving<'a> {
+    queue: &'a Queue,
+}
+
+impl<'a> Attempt<'a> for Receiving<'a> {
+    type Output = Result<Delivery, ReceiveError>;
+
+    #[inline]
+    fn now(&mut self, out: &mut Poll<Self::Output>) {
+        if let Kind::Embedded(queue) = &self.queue.kind {
+            queue.receive_at_once(out);
+        }
+    }
+
+    fn later(&mut self) -> Later<'a, Self::Output> {
+        Box::pin(self.queue.receive_later())
+    }
+}
+
+struct Settling<'a> {
+    queue: &'a Queue,
+    receipt: Receipt,
+    outcome: Outcome,
+}
+
+impl<'a> Attempt<'a> for Settling<'a> {
+    type Output = Result<(), SettleError>;
+
+    #[inline]
+    fn now(&mut self, out: &mut Poll<Self::Output>) {
+        if let Kind::Embedded(queue) = &self.queue.kind {
+            queue.settle_at_once(self.receipt, &self.outcome, out);
+        }
+    }
+
+    fn later(&mut self) -> Later<'a, Self::Output> {
+        let receipt = self.receipt;
+        let outcome = mem::replace(&mut self.outcome, Outcome::Done);
+        Box::pin(self.queue.settle_later(Settlement { receipt, outcome }))
     }
 }
 

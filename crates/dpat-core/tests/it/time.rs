@@ -218,3 +218,44 @@ mod tokio_time {
         assert!(TokioTime.wall() >= SystemClock.wall() - SECOND * 60);
     }
 }
+
+#[cfg(feature = "coarse")]
+mod coarse {
+    use dpat_core::{Clock, CoarseClock, SystemClock, Wall};
+
+    #[test]
+    fn it_goes_forward_and_is_never_ahead_of_the_system_clock() {
+        let mut last = CoarseClock.now();
+        for _ in 0..10_000 {
+            let coarse = CoarseClock.now();
+            assert!(last <= coarse && coarse <= SystemClock.now());
+            last = coarse;
+        }
+        assert!(!CoarseClock::resolution().is_zero());
+    }
+
+    #[test]
+    fn it_comes_to_what_the_system_clock_said() {
+        let before = SystemClock.now();
+        while CoarseClock.now() < before {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn its_wall_clock_is_the_exact_one() {
+        let (before, wall) = (SystemClock.wall(), CoarseClock.wall());
+        assert!(wall > Wall::MIN && wall.since(before) < std::time::Duration::from_secs(3600));
+    }
+
+    #[cfg(feature = "tokio")]
+    #[tokio::test]
+    async fn a_sleep_ends_when_the_coarse_clock_has_come_there() {
+        use dpat_core::{CoarseTime, Instant, Sleep};
+
+        CoarseTime.sleep_until(Instant::MIN).await;
+        let at = CoarseTime.now() + std::time::Duration::from_millis(20);
+        CoarseTime.sleep_until(at).await;
+        assert!(CoarseTime.now() >= at);
+    }
+}

@@ -1,23 +1,51 @@
 //! Receiving, and waiting for messages.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use dpat_core::Wall;
 
-use super::{Embedded, Line, State, Ticket, Waiting};
+use super::{After, Embedded, Line, State, Ticket, Waiting};
 use crate::error::ReceiveError;
 use crate::machine::Record;
 use crate::message::Delivery;
 
 impl Embedded {
-    /// Waits for a message.
-    #[inline]
-    pub(crate) async fn receive_one(&self) -> Result<Delivery, ReceiveError> {
-        if self.journal.is_none() {
-            if let Some(delivery) = self.claim_one()? {
-                return Ok(delivery);
-            }
+    /// Hands out a message, if it is in memory and there is one.
+    pub(crate) fn receive_at_once(&self, out: &mut Poll<Result<Delivery, ReceiveError>>) {
+        if self.journal.is_some() {
+            return;
         }
+        let now = self.now();
+        let after = self.state.with(|state| {
+            if state.is_calm() && state.machine.passes(now) {
+                state.machine.hand_out(out);
+                return None;
+            }
+            Some(self.receive_with_care(state, now, out))
+        });
+        if let Some(after) = after {
+            after.finish();
+        }
+    }
+
+    #[cold]
+    fn receive_with_care(
+        &self,
+        state: &mut State,
+        now: Wall,
+        out: &mut Poll<Result<Delivery, ReceiveError>>,
+    ) -> After {
+        let hand_out = |state: &mut State| {
+            if state.is_open() {
+                state.machine.hand_out(out);
+            }
+        };
+        self.change(state, now, hand_out).1
+    }
+
+    /// Waits for a message.
+    pub(crate) async fn receive_one(&self) -> Result<Delivery, ReceiveError> {
         loop {
             // A wait of this length ends by itself and begins anew.
             let mut received = self.receive(1, Duration::MAX).await?;
@@ -63,15 +91,6 @@ impl Embedded {
                 return Err(ReceiveError::TooManyWaiters { limit });
             }
         }
-    }
-
-    /// Hands out one message, if there is one; in memory.
-    #[inline]
-    fn claim_one(&self) -> Result<Option<Delivery>, ReceiveError> {
-        self.with(self.now(), |state| {
-            open(state)?;
-            Ok(state.machine.hand_out())
-        })
     }
 
     fn claim(

@@ -1,35 +1,98 @@
 //! Sending, and waiting for room.
 
-use std::mem;
+use std::iter;
+use std::task::Poll;
+use std::vec;
 
 use dpat_core::Wall;
 
-use super::{Embedded, Line, State, Ticket, Waiting};
+use super::{After, Embedded, Line, State, Ticket, Waiting};
+use crate::at_once;
 use crate::config::WhenFull;
 use crate::error::SendError;
 use crate::machine::{Plan, Record, Why};
-use crate::message::{Message, Sent};
+use crate::message::{Message, Parts, Sent};
 
 impl Embedded {
-    #[inline]
-    pub(crate) async fn send(&self, mut message: Message) -> Result<Sent, SendError> {
-        message.check(self.config.message_bytes_max)?;
-        if self.journal.is_none() {
-            if let Some(sent) = self.send_plain(&mut message)? {
-                return Ok(sent);
-            }
+    /// Takes the message and sends it, if it is in memory and does not have to wait for room.
+    pub(crate) fn send_at_once(
+        &self,
+        message: &mut Option<Message>,
+        out: &mut Poll<Result<Sent, SendError>>,
+    ) {
+        if self.journal.is_some() {
+            return;
         }
+        let bytes_max = self.config.message_bytes_max;
+        let plain = message
+            .as_ref()
+            .and_then(|message| message.plain_size(bytes_max));
+        let Some(size) = plain else {
+            self.send_any(message, out);
+            return;
+        };
+        let now = self.now();
+        let mut sent = None;
+        let after = self.state.with(|state| {
+            if state.is_calm() && state.machine.passes(now) {
+                sent = state.machine.take_in_turn(size, || taken(message));
+                return None;
+            }
+            Some(self.send_with_care(state, now, (size, message), &mut sent))
+        });
+        match sent {
+            Some(id) => at_once::set(out, Ok(Sent::new(id))),
+            None => self.send_any(message, out),
+        }
+        if let Some(after) = after {
+            after.finish();
+        }
+    }
+
+    /// Sends, in memory, whatever it is, if it does not have to wait for room.
+    #[cold]
+    fn send_any(&self, message: &mut Option<Message>, out: &mut Poll<Result<Sent, SendError>>) {
+        let bytes_max = self.config.message_bytes_max;
+        let sent = match message.as_ref().map(|message| message.check(bytes_max)) {
+            // It was polled after its end.
+            None => return,
+            Some(Err(invalid)) => Err(invalid.into()),
+            Some(Ok(())) => self.try_send(message).map(|(sent, _)| sent),
+        };
+        if !matches!(sent, Err(SendError::Full { .. })) || self.config.when_full != WhenFull::Wait {
+            *out = Poll::Ready(sent);
+        }
+    }
+
+    #[cold]
+    fn send_with_care(
+        &self,
+        state: &mut State,
+        now: Wall,
+        (size, message): (u64, &mut Option<Message>),
+        sent: &mut Option<u64>,
+    ) -> After {
+        let take_in = |state: &mut State| {
+            if state.is_open() {
+                *sent = state.machine.take_in_turn(size, || taken(message));
+            }
+        };
+        self.change(state, now, take_in).1
+    }
+
+    pub(crate) async fn send(&self, message: Message) -> Result<Sent, SendError> {
         let (sent, ticket) = self.take_in(message).await?;
         self.answer(ticket).await?;
         Ok(sent)
     }
 
-    pub(crate) async fn send_all(&self, mut batch: Vec<Message>) -> Vec<Result<Sent, SendError>> {
+    pub(crate) async fn send_all(&self, batch: Vec<Message>) -> Vec<Result<Sent, SendError>> {
         // All are taken in before the first is waited for: they share a sync.
         let mut sent = Vec::with_capacity(batch.len());
         if self.journal.is_none() {
-            self.send_together(&mut batch, &mut sent);
-            for message in batch.drain(sent.len()..) {
+            let mut batch = batch.into_iter();
+            let waits = self.send_together(&mut batch, &mut sent);
+            for message in waits.into_iter().chain(batch) {
                 sent.push(self.take_in(message).await.map(|(sent, _)| sent));
             }
             return sent;
@@ -50,47 +113,37 @@ impl Embedded {
         sent
     }
 
-    /// Sends, in memory, what needs no more than room.
-    #[inline]
-    fn send_plain(&self, message: &mut Message) -> Result<Option<Sent>, SendError> {
-        self.with(self.now(), |state| {
-            open(state)?;
-            Ok(state.machine.take_in_turn(message).map(Sent::new))
-        })
-    }
-
-    /// Takes in, in memory, at one time and behind one lock, as many as there is room for. The first that has no answer has to
-    /// wait.
-    fn send_together(&self, batch: &mut [Message], sent: &mut Vec<Result<Sent, SendError>>) {
+    /// Takes in, in memory, at one time and behind one lock, as many as there is room for. Returns the first that has to wait.
+    fn send_together(
+        &self,
+        batch: &mut vec::IntoIter<Message>,
+        sent: &mut Vec<Result<Sent, SendError>>,
+    ) -> Option<Message> {
         let bytes_max = self.config.message_bytes_max;
         let waits = self.config.when_full == WhenFull::Wait;
         self.with(self.now(), |state| {
-            let is_open = open(state).is_ok();
+            let is_open = state.is_open();
             loop {
                 // Their ids are in a row.
-                let rest = batch.iter_mut().skip(sent.len());
-                let mut ids = rest.map_while(|message| {
-                    let valid = is_open && message.check(bytes_max).is_ok();
-                    valid.then(|| state.machine.take_in_turn(message))?
+                let mut ids = iter::from_fn(|| {
+                    let next = batch.as_slice().first().filter(|_| is_open)?;
+                    let size = next.plain_size(bytes_max)?;
+                    let take = || batch.next().map_or(Parts::EMPTY, |message| message.parts);
+                    state.machine.take_in_turn(size, take)
                 });
                 if let Some(first) = ids.next() {
                     let run = first..first + 1 + ids.count() as u64;
                     sent.extend(run.map(|id| Ok(Sent::new(id))));
                 }
-                let Some(message) = batch.get_mut(sent.len()) else {
-                    return;
-                };
+                let message = batch.next()?;
                 let checked = message.check(bytes_max).map_err(SendError::from);
-                let mut one = Some(mem::replace(message, Message::EMPTY));
+                let mut one = Some(message);
                 match checked.and_then(|()| self.send_now(state, &mut one)) {
-                    Err(SendError::Full { .. }) if waits => {
-                        *message = one.unwrap_or(Message::EMPTY);
-                        return;
-                    }
+                    Err(SendError::Full { .. }) if waits => return one,
                     answer => sent.push(answer.map(|(sent, _)| sent)),
                 }
             }
-        });
+        })
     }
 
     async fn take_in(&self, message: Message) -> Result<(Sent, Option<Ticket>), SendError> {
@@ -207,6 +260,13 @@ impl Embedded {
             .for_each(|record| state.machine.apply(record));
         Ok((sent, ticket))
     }
+}
+
+/// Takes the parts of what is there.
+#[inline]
+fn taken(message: &mut Option<Message>) -> Parts {
+    let message = message.take();
+    message.map_or(Parts::EMPTY, |message| message.parts)
 }
 
 #[inline]

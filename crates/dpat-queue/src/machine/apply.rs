@@ -218,6 +218,7 @@ impl Machine {
     fn remember(&mut self, key: Arc<str>, id: u64, until: Wall) {
         self.dedup.insert(Arc::clone(&key), (id, until));
         self.dedup_ends.push_back((until, key));
+        self.look_at(until);
     }
 
     /// Adds a message at the end of all, and of its key.
@@ -349,6 +350,7 @@ impl Machine {
         } else if entry.not_before > self.clock {
             let key = (entry.not_before, entry.place);
             self.due.insert(slot, key);
+            self.look_at(key.0);
             State::Due
         } else if self.has_turn(entry) {
             self.turn.ready += 1;
@@ -391,6 +393,7 @@ impl Machine {
         let priority = entry.parts.priority;
         if expires < Wall::MAX {
             self.expiry.insert(slot, (expires, place));
+            self.look_at(expires);
         }
         if self.config.when_full == WhenFull::DropOldest {
             self.victims.insert(slot, (priority, place));
@@ -409,6 +412,7 @@ impl Machine {
         let entry = &mut self.slots[slot as usize];
         entry.state = State::Leased;
         self.due.insert(slot, (until, entry.place));
+        self.look_at(until);
         self.leased += 1;
     }
 

@@ -12,13 +12,14 @@ const HOLES: u64 = 64;
 /// The newest are in a ring, one spot for each number. Those that stay behind are in a tree, so that one old message does not
 /// keep the ring as long as everything that came after it. All but the old ones take O(1).
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Places {
-    /// A slot, or [`NONE`], for each place from `base` to `end`, at the place modulo the length, which is a power of two.
-    ring: Vec<u32>,
     base: u64,
     end: u64,
-    old: BTreeMap<u64, u32>,
     len: usize,
+    /// A slot, or [`NONE`], for each place from `base` to `end`, at the place modulo the length, which is a power of two.
+    ring: Vec<u32>,
+    old: BTreeMap<u64, u32>,
 }
 
 impl Places {

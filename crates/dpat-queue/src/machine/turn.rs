@@ -13,7 +13,7 @@ use dpat_core::Wall;
 
 use super::{Entry, Machine, State};
 use crate::config::WhenFull;
-use crate::message::{Message, PRIORITY_DEFAULT, Parts, Receipt};
+use crate::message::{PRIORITY_DEFAULT, Parts, Receipt};
 
 /// The marks.
 #[derive(Debug, Default)]
@@ -41,15 +41,14 @@ impl Machine {
             && self.places.is_recent(entry.place)
     }
 
-    /// Takes a message in that is in turn behind all others, where that needs nothing else; returns its id.
+    /// Takes a [plain](crate::Message::is_plain) message of this size in that is in turn behind all others, where that needs nothing
+    /// else; returns its id.
     ///
     /// This and the two below do what `take_in`, `hand_out` and `take` do, for what asks for the least.
     #[inline]
-    pub(crate) fn take_in_turn(&mut self, message: &mut Message) -> Option<u64> {
-        let (id, size) = (self.next, message.parts.size());
-        let plain = !message.parts.has_extra() && message.times.is_none();
-        let plain = plain && message.parts.priority == PRIORITY_DEFAULT;
-        if !plain || self.config.when_full == WhenFull::DropOldest || !self.has_room(size) {
+    pub(crate) fn take_in_turn(&mut self, size: u64, take: impl FnOnce() -> Parts) -> Option<u64> {
+        let id = self.next;
+        if self.config.when_full == WhenFull::DropOldest || !self.has_room(size) {
             return None;
         }
         let slot = self.free.last().copied()?;
@@ -61,8 +60,8 @@ impl Machine {
         entry.id = id;
         entry.place = id;
         entry.size = size;
-        // What a free slot has is empty.
-        mem::swap(&mut entry.parts, &mut message.parts);
+        // What a free slot has is empty: there is nothing to drop.
+        mem::forget(mem::replace(&mut entry.parts, take()));
         entry.sent_at = self.clock;
         entry.not_before = Wall::MIN;
         entry.expires = Wall::MAX;
@@ -82,13 +81,17 @@ impl Machine {
         others == 0 && !self.paused
     }
 
-    /// Hands out the message whose turn it is, until then, where it [goes by turns](Self::goes_by_turns); returns its slot.
-    /// None: it is not at its mark.
+    /// The slot of the message whose turn it is, where it [goes by turns](Self::goes_by_turns) and is at its mark.
     #[inline]
-    pub(super) fn hand_out_in_turn(&mut self, until: Wall) -> Option<u32> {
-        let slot = self.places.recent(self.turn.next)?;
+    pub(super) fn next_in_turn(&self) -> Option<u32> {
+        self.places.recent(self.turn.next)
+    }
+
+    /// Hands out the message [whose turn it is](Self::next_in_turn), until then. False: it is not in turn.
+    #[inline]
+    pub(super) fn hand_out_in_turn(&mut self, slot: u32, until: Wall) -> bool {
         if !self.lease_in_turn(slot, until) {
-            return None;
+            return false;
         }
         let entry = &mut self.slots[slot as usize];
         if self.config.rules.count_at_claim() || entry.count == 0 {
@@ -97,25 +100,30 @@ impl Machine {
         entry.held = true;
         self.counts.delivered += 1;
         self.counts.redelivered += u64::from(entry.count > 1);
-        Some(slot)
+        true
     }
 
     /// Removes a message that was handed out in turn and is leased since, where nothing else knows of it; none if not so.
     #[inline]
-    pub(super) fn settle_in_turn(&mut self, receipt: Receipt) -> Option<Parts> {
-        let id = u64::try_from(receipt.id().get()).ok()?;
-        let slot = self.places.recent(id)?;
+    pub(crate) fn settle_in_turn(&mut self, receipt: Receipt, out: &mut Option<Parts>) {
+        let Ok(id) = u64::try_from(receipt.id().get()) else {
+            return;
+        };
+        let Some(slot) = self.places.recent(id) else {
+            return;
+        };
         let entry = &mut self.slots[slot as usize];
         let in_turn = entry.state == State::LeasedInTurn && entry.id == id && entry.held;
         let plain = entry.reason.is_none() && !entry.parts.has_extra();
         if !in_turn || !plain || u128::from(entry.count) != receipt.token() {
-            return None;
+            return;
         }
         entry.count = 0;
         entry.base = 0;
         entry.held = false;
         entry.state = State::Free;
-        let parts = mem::replace(&mut entry.parts, Parts::EMPTY);
+        // It was none: there is nothing to drop.
+        mem::forget(out.replace(mem::replace(&mut entry.parts, Parts::EMPTY)));
         self.bytes -= entry.size;
         self.leased -= 1;
         self.counts.done += 1;
@@ -123,7 +131,6 @@ impl Machine {
         self.places.remove_recent(id);
         self.end_in_turn(id);
         self.free.push(slot);
-        Some(parts)
     }
 
     /// Whose turn it is.
@@ -151,6 +158,8 @@ impl Machine {
         entry.until = until;
         if turn.leases == 0 {
             turn.lease = entry.place;
+            // Those that follow end later.
+            self.quiet_until = self.quiet_until.min(until);
         }
         turn.next += 1;
         turn.ready -= 1;

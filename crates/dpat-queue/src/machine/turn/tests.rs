@@ -1,10 +1,12 @@
 //! What goes by turns goes as it would by records, and what is old or out of turn as the rest.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use dpat_core::{Entropy as _, SplitMix64, Wall};
 
 use crate::config::{Builder, Order, WhenFull};
+use crate::error::ReceiveError;
 use crate::machine::{Machine, Plan, Record, State, Why};
 use crate::message::{Delivery, Message, Outcome, Receipt};
 use crate::queue::Queue;
@@ -14,6 +16,16 @@ const SECOND: Duration = Duration::from_secs(1);
 fn machine(set: impl FnOnce(Builder) -> Builder) -> Machine {
     let builder = Queue::builder().visibility(5 * SECOND);
     Machine::new(set(builder).validated().unwrap())
+}
+
+/// Hands out one message.
+fn next(machine: &mut Machine) -> Option<Delivery> {
+    let mut out: Poll<Result<Delivery, ReceiveError>> = Poll::Pending;
+    machine.hand_out(&mut out);
+    match out {
+        Poll::Ready(delivery) => delivery.ok(),
+        Poll::Pending => None,
+    }
 }
 
 /// Does the same by records and without them.
@@ -50,11 +62,12 @@ impl Both {
             let record = machine.sent(id, message);
             machine.apply(record);
         });
-        let mut message = message.clone();
-        let direct = match self.direct.take_in_turn(&mut message) {
-            Some(id) => Some(id),
-            None => send_by(&mut self.direct, message, Machine::take_in),
-        };
+        let in_turn = message.plain_size(usize::MAX).and_then(|size| {
+            let parts = || message.parts.clone();
+            self.direct.take_in_turn(size, parts)
+        });
+        let direct =
+            in_turn.or_else(|| send_by(&mut self.direct, message.clone(), Machine::take_in));
         assert_eq!(direct, sent);
     }
 
@@ -69,7 +82,7 @@ impl Both {
         }
         let mut direct = Vec::new();
         match max {
-            1 => direct.extend(self.direct.hand_out()),
+            1 => direct.extend(next(&mut self.direct)),
             _ => self.direct.hand_out_many(max, &mut direct),
         }
         assert_eq!(direct, by_records);
@@ -184,7 +197,7 @@ fn one_stays_behind(machine: &mut Machine, count: u64) -> Receipt {
     let mut stays = None;
     for _ in 0..count {
         machine.take_in(machine.next, Message::new("m"));
-        let delivery = machine.hand_out().unwrap();
+        let delivery = next(machine).unwrap();
         match stays {
             None => stays = Some(delivery.receipt),
             Some(_) => drop(machine.settle_done(delivery.receipt).unwrap()),
@@ -216,7 +229,7 @@ fn a_message_that_stays_behind_all_others_is_handed_out_first() {
     for _ in 0..1_000 {
         let id = machine.next;
         machine.take_in(id, Message::new("m").priority(9));
-        let delivery = machine.hand_out().unwrap();
+        let delivery = next(&mut machine).unwrap();
         assert_eq!(delivery.id().get(), u128::from(id));
         machine.settle_done(delivery.receipt).unwrap();
     }
