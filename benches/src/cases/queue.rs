@@ -9,7 +9,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dpat_core::{Clock, Instant, Sleep, SystemClock, Wall};
+use dpat_core::{Clock, CoarseClock, Instant, Sleep, SystemClock, Wall};
 use dpat_queue::{Message, Outcome, Queue, Settlement, WalQueue, WhenFull};
 use dpat_storage::FsStorage;
 use dpat_testkit::servers::{Engine, Server};
@@ -24,8 +24,8 @@ What each side does:
 
 - In memory, *dpat-queue* leases a message when it is received, and a second call settles it; until then it can come again. \
 It has an id, a priority, a time and limits in bytes. With `calls=batches` it sends, receives and settles up to 64 by one call \
-each. *async-channel*, *flume* and *crossfire* are bounded channels: a message \
-that was received is gone.
+each. It looks at `CoarseClock`, as with `CoarseTime`; *dpat-queue@exact clock* at `SystemClock`, as with `TokioTime`. \
+*async-channel*, *flume* and *crossfire* are bounded channels: a message that was received is gone.
 - Durable, each thread sends a message of 256 bytes, receives one and settles it, and waits for each of the three. \
 *dpat-queue* shares one sync between the threads that wait; *SQLite* is a table with an insert, an update that claims the \
 first row, and a delete, each a transaction of its own (journal mode WAL, `synchronous=FULL`), behind one connection. \
@@ -46,12 +46,12 @@ const UNSYNCED: u64 = 1_000;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [1, 64]
-        .map(|burst| in_turn(burst, one_by_one(burst)))
+        .map(|burst| in_turn(burst, |looks| one_by_one(burst, looks)))
         .into();
-    let batches = in_turn(BATCH as u64, in_batches(BATCH));
+    let batches = in_turn(BATCH as u64, |looks| in_batches(BATCH, looks));
     cases.push(batches.param("calls", "batches"));
-    cases.push(across(across_one_by_one()));
-    let batches = across(across_in_batches());
+    cases.push(across(across_one_by_one));
+    let batches = across(across_in_batches);
     cases.push(batches.param("calls", "batches"));
     cases.extend([1, 16, 64].map(durable));
     cases.push(unsynced());
@@ -62,21 +62,21 @@ fn payload() -> Bytes {
     Bytes::from_static(&[7; 256])
 }
 
-/// The system's clock. Nothing here waits for a time, so that its sleeps never end.
+/// A clock of the system. Nothing here waits for a time, so that its sleeps never end.
 #[derive(Clone, Copy)]
-struct Awake;
+struct Awake<C>(C);
 
-impl Clock for Awake {
+impl<C: Clock> Clock for Awake<C> {
     fn now(&self) -> Instant {
-        SystemClock.now()
+        self.0.now()
     }
 
     fn wall(&self) -> Wall {
-        SystemClock.wall()
+        self.0.wall()
     }
 }
 
-impl Sleep for Awake {
+impl<C: Clock> Sleep for Awake<C> {
     type Sleeping = std::future::Pending<()>;
 
     fn sleep_until(&self, _: Instant) -> Self::Sleeping {
@@ -104,11 +104,33 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-fn in_memory() -> Queue {
+/// Which clock ours looks at.
+#[derive(Clone, Copy)]
+enum Looks {
+    Coarse,
+    Exact,
+}
+
+impl Looks {
+    /// The contender that looks so.
+    fn contender(self, run: impl FnMut() + 'static) -> Contender {
+        let name = match self {
+            Self::Coarse => "dpat-queue",
+            Self::Exact => "dpat-queue@exact clock",
+        };
+        Contender::single(name, run)
+    }
+}
+
+fn in_memory(looks: Looks) -> Queue {
     let builder = Queue::builder()
         .messages_max(CAPACITY as u64)
         .when_full(WhenFull::Wait);
-    builder.in_memory(Awake).expect("a valid configuration")
+    let queue = match looks {
+        Looks::Coarse => builder.in_memory(Awake(CoarseClock)),
+        Looks::Exact => builder.in_memory(Awake(SystemClock)),
+    };
+    queue.expect("a valid configuration")
 }
 
 async fn receive_and_settle(queue: &Queue) {
@@ -118,9 +140,9 @@ async fn receive_and_settle(queue: &Queue) {
 }
 
 /// Our side of a burst: a call for each message.
-fn one_by_one(burst: u64) -> Contender {
-    let queue = in_memory();
-    Contender::single("dpat-queue", move || {
+fn one_by_one(burst: u64, looks: Looks) -> Contender {
+    let queue = in_memory(looks);
+    looks.contender(move || {
         block_on(async {
             for _ in 0..burst {
                 queue.send(Message::new(payload())).await.expect("room");
@@ -133,9 +155,9 @@ fn one_by_one(burst: u64) -> Contender {
 }
 
 /// Our side of a burst: a call for all messages.
-fn in_batches(burst: usize) -> Contender {
-    let queue = in_memory();
-    Contender::single("dpat-queue", move || {
+fn in_batches(burst: usize, looks: Looks) -> Contender {
+    let queue = in_memory(looks);
+    looks.contender(move || {
         block_on(async {
             let batch = (0..burst).map(|_| Message::new(payload())).collect();
             for sent in queue.send_batch(batch).await {
@@ -156,7 +178,7 @@ fn in_batches(burst: usize) -> Contender {
 }
 
 /// Sends a burst and receives it again, on one thread.
-fn in_turn(burst: u64, ours: Contender) -> Case {
+fn in_turn(burst: u64, ours: impl Fn(Looks) -> Contender) -> Case {
     let channel = {
         let (sender, receiver) = async_channel::bounded(CAPACITY);
         Contender::single("async-channel", move || {
@@ -200,8 +222,8 @@ fn in_turn(burst: u64, ours: Contender) -> Case {
         "queue",
         "in turn",
         "Sends messages and receives them (and settles them, where that is possible) on one thread, in memory.",
-        ours,
-        vec![channel, flume, crossfire],
+        ours(Looks::Coarse),
+        vec![channel, flume, crossfire, ours(Looks::Exact)],
     )
     .param("burst", burst)
     .items(burst)
@@ -216,9 +238,9 @@ fn on_two_threads(send: impl Future<Output = ()> + Send, receive: impl Future<Ou
 }
 
 /// Our side of the way across: a call for each message.
-fn across_one_by_one() -> Contender {
-    let queue = in_memory();
-    Contender::single("dpat-queue", move || {
+fn across_one_by_one(looks: Looks) -> Contender {
+    let queue = in_memory(looks);
+    looks.contender(move || {
         let send = async {
             for _ in 0..HANDED {
                 queue.send(Message::new(payload())).await.expect("open");
@@ -234,9 +256,9 @@ fn across_one_by_one() -> Contender {
 }
 
 /// Our side of the way across: a call for up to [`BATCH`] messages, as a worker makes them.
-fn across_in_batches() -> Contender {
-    let queue = in_memory();
-    Contender::single("dpat-queue", move || {
+fn across_in_batches(looks: Looks) -> Contender {
+    let queue = in_memory(looks);
+    looks.contender(move || {
         let send = async {
             for _ in 0..HANDED / BATCH as u64 {
                 let batch = (0..BATCH).map(|_| Message::new(payload())).collect();
@@ -264,7 +286,7 @@ fn across_in_batches() -> Contender {
     })
 }
 
-fn across(ours: Contender) -> Case {
+fn across(ours: impl Fn(Looks) -> Contender) -> Case {
     let channel = {
         let (sender, receiver) = async_channel::bounded(CAPACITY);
         Contender::single("async-channel", move || {
@@ -317,8 +339,8 @@ fn across(ours: Contender) -> Case {
         "queue",
         "across threads",
         "Hands messages from one thread to another, at most 1 024 of them under way, in memory.",
-        ours,
-        vec![channel, flume, crossfire],
+        ours(Looks::Coarse),
+        vec![channel, flume, crossfire, ours(Looks::Exact)],
     )
     .items(HANDED);
     case.threads = 2;
@@ -334,7 +356,7 @@ fn on_log(path: &Path, durability: Durability) -> WalQueue<FsStorage> {
     let log = dpat_wal::Config::builder().durability(durability);
     let log = log.build().expect("a valid configuration");
     let storage = FsStorage::open(path).expect("a directory");
-    WalQueue::open(storage, log, Queue::builder(), Awake)
+    WalQueue::open(storage, log, Queue::builder(), Awake(SystemClock))
         .expect("a queue")
         .0
 }

@@ -1,9 +1,12 @@
 //! Futures dropped at every await: no message is lost, and nobody is left waiting.
 
+use std::future::Future as _;
+use std::mem::{size_of, size_of_val};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use dpat_core::ManualTime;
-use dpat_queue::{Message, Outcome, Queue, WhenFull, Worker};
+use dpat_queue::{Message, Outcome, Queue, Settlement, WhenFull, Worker};
 use dpat_testkit::{End, Task, drop_at_every_await};
 
 use crate::world::{SECOND, built, now, queue, receive, run, send, text, texts};
@@ -194,4 +197,31 @@ fn a_worker_may_be_dropped_at_every_await_and_nothing_is_lost() {
         },
     );
     assert!(awaits >= 3, "{awaits}");
+}
+
+#[test]
+fn calls_for_one_message_carry_no_more_than_what_they_were_given() {
+    let time = ManualTime::new();
+    let queue = queue(&time);
+    send(&queue, &["m"]);
+    let receipt = receive(&queue, 1)[0].receipt;
+    let three_words = 3 * size_of::<usize>();
+    let sending = size_of_val(&queue.send(Message::new("m")));
+    assert!(sending <= size_of::<Message>() + three_words);
+    assert!(size_of_val(&queue.receive()) <= three_words);
+    let settling = size_of_val(&queue.settle(receipt, Outcome::Done));
+    assert!(settling <= size_of::<Settlement>() + three_words);
+    assert_eq!(now(queue.stats()).unwrap().sent, 1, "none was polled");
+}
+
+#[test]
+fn a_send_that_is_polled_after_its_end_sends_nothing() {
+    let time = ManualTime::new();
+    let queue = queue(&time);
+    let mut sending = std::pin::pin!(queue.send(Message::new("m")));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(sending.as_mut().poll(&mut cx).is_ready());
+    assert!(sending.as_mut().poll(&mut cx).is_pending());
+    assert!(sending.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(texts(&queue), ["m"]);
 }
