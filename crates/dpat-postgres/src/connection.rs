@@ -77,6 +77,11 @@ impl Pool {
         })
     }
 
+    /// The deadline of a call has passed.
+    pub(crate) fn late(&self, effect: Effect) -> EngineError {
+        EngineError::timeout(&self.address, self.config.timeout, effect)
+    }
+
     /// Lends a connection for one call, which ends by its deadline.
     pub(crate) async fn session(self: &Arc<Self>) -> Result<Session, EngineError> {
         let by = Instant::now() + self.config.timeout;
@@ -198,7 +203,7 @@ impl Session {
         let running = tx::on_client(&self.link.client, &statement, params);
         match self.and_tell(running, telling).await {
             Some(done) => done.map_err(EngineError::changing),
-            None => Err(self.late(Effect::Unknown)),
+            None => Err(self.pool.late(Effect::Unknown)),
         }
     }
 
@@ -249,10 +254,6 @@ impl Session {
         in_time(&self.pool, self.by, preparing).await
     }
 
-    fn late(&self, effect: Effect) -> EngineError {
-        late(&self.pool, effect)
-    }
-
     /// Commits, and gives the connection back.
     pub(crate) async fn commit(self) -> Result<(), EngineError> {
         self.commit_and_tell(None).await
@@ -268,7 +269,7 @@ impl Session {
                 Ok(())
             }
             Some(Err(error)) => Err(EngineError::committing(error)),
-            None => Err(self.late(Effect::Unknown)),
+            None => Err(self.pool.late(Effect::Unknown)),
         }
     }
 
@@ -286,10 +287,6 @@ impl Session {
     }
 }
 
-fn late(pool: &Pool, effect: Effect) -> EngineError {
-    EngineError::timeout(&pool.address, pool.config.timeout, effect)
-}
-
 async fn in_time<R>(
     pool: &Pool,
     by: Instant,
@@ -297,7 +294,7 @@ async fn in_time<R>(
 ) -> Result<R, EngineError> {
     match timeout_at(by, work).await {
         Ok(done) => done.map_err(EngineError::of),
-        Err(_) => Err(late(pool, Effect::NotDone)),
+        Err(_) => Err(pool.late(Effect::NotDone)),
     }
 }
 

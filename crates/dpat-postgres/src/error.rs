@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dpat_core::{Class, Classify, Effect};
@@ -9,13 +10,13 @@ use dpat_core::{Class, Classify, Effect};
 use crate::config::ConfigError;
 
 /// A failure of the database or of the way to it, or a row that cannot be read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EngineError {
     class: Class,
     effect: Effect,
     code: Option<Box<str>>,
     what: Box<str>,
-    source: Option<Box<dyn Error + Send + Sync>>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl EngineError {
@@ -67,7 +68,7 @@ impl EngineError {
             effect,
             code,
             what: what.into(),
-            source: Some(Box::new(error)),
+            source: Some(Arc::new(error)),
         }
     }
 
@@ -113,7 +114,7 @@ impl EngineError {
             effect,
             code,
             what: what.into(),
-            source: Some(Box::new(error)),
+            source: Some(Arc::new(error)),
         }
     }
 
@@ -171,7 +172,7 @@ impl EngineError {
     ) -> Self {
         let what = format!("table {table}: row {row} does not decode: {error}");
         let mut corrupt = Self::new(Class::Corrupt, Effect::NotDone, what);
-        corrupt.source = Some(Box::new(error));
+        corrupt.source = Some(Arc::new(error));
         corrupt
     }
 

@@ -13,6 +13,8 @@ mod connection;
 mod error;
 #[cfg(any(feature = "idempotency", feature = "outbox", feature = "queue"))]
 mod gauge;
+#[cfg(any(feature = "idempotency", feature = "queue"))]
+mod join;
 #[cfg(any(feature = "outbox", feature = "queue"))]
 mod listener;
 mod prepared;

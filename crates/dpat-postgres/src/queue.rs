@@ -2,7 +2,6 @@
 
 mod backend;
 mod clock;
-mod join;
 mod manage;
 mod message;
 mod receive;
@@ -27,13 +26,13 @@ use crate::config::Config;
 use crate::connection::Pool;
 use crate::error::{EngineError, OpenError};
 use crate::gauge::Gauge;
+use crate::join::Joiner;
 use crate::listener::Listener;
 use crate::schema;
 use crate::sql::Part;
 use crate::sync::Mutex;
 use crate::tx::{Run, Transaction};
 use clock::ServerClock;
-use join::Joiner;
 use statements::Statements;
 use together::{Receives, Sents, Settled};
 

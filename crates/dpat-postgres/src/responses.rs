@@ -1,5 +1,7 @@
 //! The rows of a response store in a PostgreSQL database.
 
+mod together;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,27 +9,23 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use dpat_core::Wall;
 use dpat_idempotency::{Change, Inserted, Key, Row, Store, StoreError, Swap, Version};
-use tokio::time::Instant;
+use tokio::runtime::Handle;
 
 use crate::config::Config;
-use crate::connection::{Pool, Session};
+use crate::connection::Pool;
 use crate::error::{EngineError, OpenError};
-use crate::gauge::{Gauge, Room};
+use crate::gauge::Gauge;
+use crate::join::Joiner;
 use crate::schema;
 use crate::sql::{Part, limit, nanos, number, unsigned};
 use crate::sync::Mutex;
 use crate::tx::{self, Run, Value};
+use together::{Done, Put, TOGETHER};
 
 const LOAD: &str = "SELECT version, record FROM {schema}.{prefix}_records WHERE key = $1";
 
-const INSERT: &str = "\
-INSERT INTO {schema}.{prefix}_records (key, version, expires, bytes, record)
-VALUES ($1, nextval('{schema}.{prefix}_versions'), $2, length($1) + length($3), $3)
-ON CONFLICT DO NOTHING
-RETURNING version";
-
 /// What was put, or else what is there: neither, if it has come or gone while the statement ran.
-const INSERT_OR_LOAD: &str = "\
+const INSERT: &str = "\
 WITH new AS (
   INSERT INTO {schema}.{prefix}_records (key, version, expires, bytes, record)
   VALUES ($1, nextval('{schema}.{prefix}_versions'), $2, length($1) + length($3), $3)
@@ -38,11 +36,35 @@ SELECT version, NULL::bytea FROM new
 UNION ALL
 SELECT version, record FROM {schema}.{prefix}_records WHERE key = $1 AND NOT EXISTS (SELECT FROM new)";
 
+/// As [`INSERT`], of several keys, each once and in order. What was there before is returned also where it has gone meanwhile, beside
+/// what was put then.
+const INSERT_MANY: &str = "\
+WITH new AS (
+  INSERT INTO {schema}.{prefix}_records (key, version, expires, bytes, record)
+  SELECT key, nextval('{schema}.{prefix}_versions'), expires, length(key) + length(record), record
+  FROM unnest($1, $2, $3) AS n (key, expires, record)
+  ON CONFLICT DO NOTHING
+  RETURNING key, version
+)
+SELECT key, NULL::bigint, version, NULL::bytea FROM new
+UNION ALL
+SELECT key, NULL::bigint, version, record FROM {schema}.{prefix}_records WHERE key = ANY ($1)";
+
 const UPDATE: &str = "\
 UPDATE {schema}.{prefix}_records
 SET version = nextval('{schema}.{prefix}_versions'), expires = $2, bytes = length($1) + length($3), record = $3
 WHERE key = $1 AND version = $4
-RETURNING version";
+RETURNING version, NULL::bytea";
+
+/// As [`UPDATE`], of several keys and versions, each once and in order.
+const UPDATE_MANY: &str = "\
+UPDATE {schema}.{prefix}_records AS r
+SET
+  version = nextval('{schema}.{prefix}_versions'), expires = n.expires, bytes = length(n.key) + length(n.record),
+  record = n.record
+FROM unnest($1, $2, $3, $4) AS n (key, expires, record, version)
+WHERE r.key = n.key AND r.version = n.version
+RETURNING n.key, n.version, r.version, NULL::bytea";
 
 const REMOVE: &str =
     "DELETE FROM {schema}.{prefix}_records WHERE key = $1 AND version = $2 RETURNING version";
@@ -119,14 +141,17 @@ struct Shared {
     statements: Statements,
     limits: ResponseLimits,
     gauge: Mutex<Gauge>,
+    inserts: Arc<Joiner<Put, Done>>,
+    updates: Arc<Joiner<Put, Done>>,
 }
 
 pub(crate) struct Statements {
     records: String,
     load: String,
     insert: String,
-    insert_or_load: String,
+    insert_many: String,
     update: String,
+    update_many: String,
     remove: String,
     scan: String,
     purge: String,
@@ -139,8 +164,9 @@ impl Statements {
             records: config.table("records"),
             load: config.sql(LOAD),
             insert: config.sql(INSERT),
-            insert_or_load: config.sql(INSERT_OR_LOAD),
+            insert_many: config.sql(INSERT_MANY),
             update: config.sql(UPDATE),
+            update_many: config.sql(UPDATE_MANY),
             remove: config.sql(REMOVE),
             scan: config.sql(SCAN),
             purge: config.sql(PURGE),
@@ -153,8 +179,9 @@ impl Statements {
         vec![
             ("load", self.load),
             ("insert", self.insert),
-            ("insert_or_load", self.insert_or_load),
+            ("insert_many", self.insert_many),
             ("update", self.update),
+            ("update_many", self.update_many),
             ("remove", self.remove),
             ("scan", self.scan),
             ("purge", self.purge),
@@ -188,6 +215,8 @@ impl ResponseStore {
                 statements: Statements::of(config),
                 limits,
                 gauge: Mutex::new(Gauge::default()),
+                inserts: Joiner::new(TOGETHER, Handle::current()),
+                updates: Joiner::new(TOGETHER, Handle::current()),
             }),
         })
     }
@@ -203,125 +232,26 @@ impl ResponseStore {
         rows.first_mut().map(|read| row(read, 0)).transpose()
     }
 
-    async fn swap_now(
-        &self,
-        key: &Key,
-        expected: Option<Version>,
-        change: &Change,
-    ) -> Result<Swap, EngineError> {
+    async fn remove_now(&self, key: &Key, expected: Option<Version>) -> Result<Swap, EngineError> {
         let Shared {
             pool, statements, ..
         } = &*self.shared;
         let key = Value::Bytes(key.as_bytes());
-        let version = expected.map(|version| number(version.0));
         let mut session = pool.session().await?;
-        let done = match (change, version) {
-            (Change::Put { bytes, expires }, _) => {
-                self.room(&mut session, version.is_none(), bytes.len() as u64)
-                    .await?;
-                let expires = Value::MaybeInt(expires.map(nanos));
-                let record = Value::Bytes(bytes);
-                let rows = match version {
-                    None => {
-                        let params = [key, expires, record];
-                        session.change(&statements.insert, &params).await?
-                    }
-                    Some(version) => {
-                        let params = [key, expires, record, Value::Int(version)];
-                        session.change(&statements.update, &params).await?
-                    }
-                };
-                !rows.is_empty()
-            }
-            (Change::Remove, Some(version)) => {
-                let params = [key, Value::Int(version)];
+        let done = match expected {
+            Some(version) => {
+                let params = [key, Value::Int(number(version.0))];
                 let rows = session.change(&statements.remove, &params).await?;
                 !rows.is_empty()
             }
             // Nothing is to be there, and nothing is removed.
-            (Change::Remove, None) => session.rows(&statements.load, &[key]).await?.is_empty(),
+            None => session.rows(&statements.load, &[key]).await?.is_empty(),
         };
         session.done();
         Ok(match done {
             true => Swap::Done,
             false => Swap::Conflict,
         })
-    }
-
-    async fn insert_now(
-        &self,
-        key: &Key,
-        bytes: &[u8],
-        expires: Option<Wall>,
-    ) -> Result<Inserted, EngineError> {
-        let Shared {
-            pool, statements, ..
-        } = &*self.shared;
-        let mut session = pool.session().await?;
-        self.room(&mut session, true, bytes.len() as u64).await?;
-        let params = [
-            Value::Bytes(key.as_bytes()),
-            Value::MaybeInt(expires.map(nanos)),
-            Value::Bytes(bytes),
-        ];
-        let rows = session.change(&statements.insert_or_load, &params).await?;
-        session.done();
-        let Some(mut read) = rows.into_iter().next() else {
-            return Ok(Inserted::Found(None));
-        };
-        let version = Version(unsigned(read.int(0)?));
-        Ok(match read.maybe_bytes(1)? {
-            None => Inserted::New(Some(version)),
-            Some(bytes) => Inserted::Found(Some(Row {
-                version,
-                bytes: bytes.into(),
-            })),
-        })
-    }
-
-    /// Counts if the last count says too little.
-    async fn room(
-        &self,
-        session: &mut Session,
-        is_new: bool,
-        bytes: u64,
-    ) -> Result<(), EngineError> {
-        let Shared {
-            gauge,
-            limits,
-            statements,
-            ..
-        } = &*self.shared;
-        let room = Room {
-            rows: limits.rows,
-            bytes: limits.bytes,
-        };
-        let began = Instant::now();
-        let has_room = gauge.with(|gauge| {
-            let has_room = gauge.has_room(room, bytes, began);
-            if has_room {
-                gauge.added(bytes);
-            }
-            has_room
-        });
-        if has_room {
-            return Ok(());
-        }
-        let most = [Value::Int(number(limits.rows).saturating_add(1))];
-        let mut rows = session.rows(&statements.count, &most).await?;
-        let row = rows.first_mut().ok_or_else(|| EngineError::column(0))?;
-        let (records, counted) = (unsigned(row.int(0)?), unsigned(row.int(1)?));
-        gauge.with(|gauge| {
-            gauge.counted(records, counted, began, Instant::now());
-            gauge.added(bytes);
-        });
-        if is_new && records >= limits.rows {
-            return Err(EngineError::full("rows", limits.rows));
-        }
-        if is_new && counted.saturating_add(bytes) > limits.bytes {
-            return Err(EngineError::full("bytes", limits.bytes));
-        }
-        Ok(())
     }
 
     async fn scan_now(
@@ -371,7 +301,19 @@ impl Store for ResponseStore {
         expected: Option<Version>,
         change: Change,
     ) -> Result<Swap, StoreError> {
-        Ok(self.swap_now(key, expected, &change).await?)
+        let Change::Put { bytes, expires } = change else {
+            return Ok(self.remove_now(key, expected).await?);
+        };
+        let put = Put {
+            key: key.clone(),
+            over: expected,
+            record: bytes,
+            expires,
+        };
+        Ok(match self.put(put).await? {
+            Inserted::New(_) => Swap::Done,
+            Inserted::Found(_) => Swap::Conflict,
+        })
     }
 
     async fn insert(
@@ -380,7 +322,13 @@ impl Store for ResponseStore {
         bytes: Bytes,
         expires: Option<Wall>,
     ) -> Result<Inserted, StoreError> {
-        Ok(self.insert_now(key, &bytes, expires).await?)
+        let put = Put {
+            key: key.clone(),
+            over: None,
+            record: bytes,
+            expires,
+        };
+        Ok(self.put(put).await?)
     }
 
     async fn scan(&self, after: Option<&Key>, max: usize) -> Result<Vec<(Key, Row)>, StoreError> {

@@ -25,8 +25,8 @@ nobody looks whose claim it was.
 - *async-nats, look first*: what `create` in a key-value bucket and `update` by its revision are: a look at the last message, and the two \
 publishes.
 - *tokio-postgres, look first*: `SELECT`, `INSERT … ON CONFLICT DO NOTHING`, then `UPDATE` by the key, each a transaction.
-- *dpat-redis* lets changes that are asked for at one time go together, in one script. *dpat-postgres* lends each call a connection of its own; \
-by hand, calls are pipelined on all 8. *dpat-sqlite* needs no server.";
+- *dpat-redis* and *dpat-postgres* let changes that are asked for at one time go together, in one script or statement. \
+On *tokio-postgres*, calls are pipelined on all 8 connections. *dpat-sqlite* needs no server.";
 
 const WORK: &str = "\
     Each claims a key and stores its response of 100 bytes, and waits for the server each time.";

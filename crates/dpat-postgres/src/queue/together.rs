@@ -1,21 +1,14 @@
 //! What is asked for at one time, in one statement.
 
-use std::sync::Arc;
-
-use dpat_core::{Classify, Effect, Wall};
+use dpat_core::Wall;
 use dpat_queue::{BackendError, Delivery, Message, SendError, Sent, SettleError, Settlement};
-use tokio::time::Instant;
 
-use super::QueueStore;
-use super::join::{Brought, Joiner, Most, Unanswered};
 use super::message::size;
 use super::receive::Found;
 use super::send::{RUN_BYTES_MAX, RUN_MAX};
 use super::settle::is_plain;
-use crate::error::EngineError;
-
-/// How many calls of a kind wait for a turn; more are refused.
-const WAITING_MAX: usize = 10_000;
+use super::{QueueStore, Shared};
+use crate::join::{Most, WAITING_MAX, is_of_one};
 
 /// Two, so that one commits while the next is on its way.
 pub(super) const SENDS: Most = Most {
@@ -60,7 +53,7 @@ impl QueueStore {
                 let sizes: Vec<usize> = calls.iter().map(Vec::len).collect();
                 let all: Vec<Message> = calls.into_iter().flatten().collect();
                 let sent = store.send_all(&all).await;
-                if !(sizes.len() > 1 && is_of_one(&sent)) {
+                if !(sizes.len() > 1 && sent.as_ref().is_err_and(is_of_one)) {
                     return shared_out(sent, &sizes);
                 }
                 let mut answers = Vec::with_capacity(sizes.len());
@@ -74,8 +67,8 @@ impl QueueStore {
             }
         };
         let items = batch.len();
-        let brought = self.brought(batch, items, bytes);
-        self.answered(&self.shared.sends, brought, work).await?
+        let Shared { sends, pool, .. } = &*self.shared;
+        sends.answered(pool, (batch, items, bytes), work).await?
     }
 
     pub(super) async fn settle_together(&self, batch: Vec<Settlement>) -> Settled {
@@ -93,9 +86,10 @@ impl QueueStore {
             }
         };
         let items = batch.len();
-        let brought = self.brought(batch, items, 0);
-        self.answered(&self.shared.settlements, brought, work)
-            .await?
+        let Shared {
+            settlements, pool, ..
+        } = &*self.shared;
+        settlements.answered(pool, (batch, items, 0), work).await?
     }
 
     /// One look for all who ask; each gets as many as it wants, in the order of asking.
@@ -116,50 +110,9 @@ impl QueueStore {
                 }
             }
         };
-        let brought = self.brought(max, max, 0);
-        self.answered(&self.shared.receives, brought, work).await?
+        let Shared { receives, pool, .. } = &*self.shared;
+        receives.answered(pool, (max, max, 0), work).await?
     }
-
-    fn brought<T>(&self, call: T, items: usize, bytes: usize) -> Brought<T> {
-        let by = Instant::now() + self.shared.pool.config.timeout;
-        Brought {
-            call,
-            items,
-            bytes,
-            by,
-        }
-    }
-
-    async fn answered<T, R, W, F>(
-        &self,
-        joiner: &Arc<Joiner<T, R>>,
-        brought: Brought<T>,
-        work: W,
-    ) -> Result<R, BackendError>
-    where
-        T: Send + 'static,
-        R: Send + 'static,
-        W: Fn(Vec<T>) -> F + Clone + Send + 'static,
-        F: Future<Output = Vec<R>> + Send + 'static,
-    {
-        let pool = &self.shared.pool;
-        let late = |effect| EngineError::timeout(&pool.address, pool.config.timeout, effect).into();
-        joiner
-            .join(brought, work)
-            .await
-            .map_err(|error| match error {
-                Unanswered::Full => EngineError::full("calls that wait", WAITING_MAX as u64).into(),
-                Unanswered::Waited => late(Effect::NotDone),
-                Unanswered::Late => late(Effect::Unknown),
-            })
-    }
-}
-
-/// Whether a failure may be that of one message, and has nothing to do with the others.
-fn is_of_one<R>(done: &Result<R, BackendError>) -> bool {
-    let is_own =
-        |error: &BackendError| error.effect() == Effect::NotDone && !error.class().is_retryable();
-    done.as_ref().is_err_and(is_own)
 }
 
 /// To each call as many answers as it brought; a failure is that of all.

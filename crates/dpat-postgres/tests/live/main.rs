@@ -8,6 +8,7 @@
 )]
 
 mod bad;
+mod changes;
 mod faults;
 mod guide;
 mod histories;
@@ -33,6 +34,7 @@ fn main() {
     trials.extend(faults::trials(&live));
     trials.extend(inboxes::trials(&live));
     trials.extend(responses::trials(&live));
+    trials.extend(changes::trials(&live));
     trials.extend(queues::trials(&live));
     trials.extend(shared::trials(&live));
     trials.extend(queue_faults::trials(&live));

@@ -156,11 +156,20 @@ const INBOX: &[Case] = &[
 const RESPONSES: &[Case] = &[
     ("load", "bytea", "'k7'"),
     ("insert", "bytea, bigint, bytea", "'k7', NULL, 'r'"),
-    ("insert_or_load", "bytea, bigint, bytea", "'k7', NULL, 'r'"),
+    (
+        "insert_many",
+        "bytea[], bigint[], bytea[]",
+        "ARRAY['k7'::bytea, 'k8'], ARRAY[NULL::bigint, 7], ARRAY['r'::bytea, 'r']",
+    ),
     (
         "update",
         "bytea, bigint, bytea, bigint",
         "'k7', NULL, 'r', 7",
+    ),
+    (
+        "update_many",
+        "bytea[], bigint[], bytea[], bigint[]",
+        "ARRAY['k7'::bytea, 'k8'], ARRAY[NULL::bigint, 7], ARRAY['r'::bytea, 'r'], ARRAY[7, 8]",
     ),
     ("remove", "bytea, bigint", "'k7', 7"),
     ("scan", "bytea, bigint", "'k7', 100"),

@@ -6,31 +6,37 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use dpat_core::{Classify, Effect};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
+use crate::connection::Pool;
+use crate::error::EngineError;
 use crate::sync::Mutex;
+
+/// How many calls of a kind wait for a turn; more are refused.
+pub(crate) const WAITING_MAX: usize = 10_000;
 
 /// The limits of what goes together.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Most {
+pub(crate) struct Most {
     /// How many transactions are under way.
-    pub(super) turns: usize,
-    pub(super) items: usize,
+    pub(crate) turns: usize,
+    pub(crate) items: usize,
     /// Beyond the first call.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
     /// How many calls wait for a turn.
-    pub(super) waiting: usize,
+    pub(crate) waiting: usize,
 }
 
 /// What a call brings.
-pub(super) struct Brought<T> {
-    pub(super) call: T,
-    pub(super) items: usize,
-    pub(super) bytes: usize,
+pub(crate) struct Brought<T> {
+    pub(crate) call: T,
+    pub(crate) items: usize,
+    pub(crate) bytes: usize,
     /// When it must have ended.
-    pub(super) by: Instant,
+    pub(crate) by: Instant,
 }
 
 struct Waiting<T, R> {
@@ -46,7 +52,7 @@ struct State<T, R> {
 }
 
 /// Joins calls of one kind: each gets one answer.
-pub(super) struct Joiner<T, R> {
+pub(crate) struct Joiner<T, R> {
     most: Most,
     runtime: Handle,
     state: Mutex<State<T, R>>,
@@ -54,7 +60,7 @@ pub(super) struct Joiner<T, R> {
 
 /// A call that has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unanswered {
+pub(crate) enum Unanswered {
     /// As many wait as may: nothing was begun.
     Full,
     /// Its turn has not come in time: nothing was begun.
@@ -65,7 +71,7 @@ pub(super) enum Unanswered {
 
 impl<T: Send + 'static, R: Send + 'static> Joiner<T, R> {
     /// On this runtime calls that go together are made.
-    pub(super) fn new(most: Most, runtime: Handle) -> Arc<Self> {
+    pub(crate) fn new(most: Most, runtime: Handle) -> Arc<Self> {
         Arc::new(Self {
             most,
             runtime,
@@ -77,8 +83,33 @@ impl<T: Send + 'static, R: Send + 'static> Joiner<T, R> {
         })
     }
 
+    /// As [`join`](Self::join), of a call that must have ended when the pool says; who gets no answer is told why.
+    pub(crate) async fn answered<W, F>(
+        self: &Arc<Self>,
+        pool: &Pool,
+        (call, items, bytes): (T, usize, usize),
+        work: W,
+    ) -> Result<R, EngineError>
+    where
+        W: Fn(Vec<T>) -> F + Clone + Send + 'static,
+        F: Future<Output = Vec<R>> + Send + 'static,
+    {
+        let brought = Brought {
+            call,
+            items,
+            bytes,
+            by: Instant::now() + pool.config.timeout,
+        };
+        let unanswered = |why| match why {
+            Unanswered::Full => EngineError::full("calls that wait", self.most.waiting as u64),
+            Unanswered::Waited => pool.late(Effect::NotDone),
+            Unanswered::Late => pool.late(Effect::Unknown),
+        };
+        self.join(brought, work).await.map_err(unanswered)
+    }
+
     /// Makes a call, with others if there are any. `work` makes all of a group, and answers each in their order.
-    pub(super) async fn join<W, F>(
+    pub(crate) async fn join<W, F>(
         self: &Arc<Self>,
         brought: Brought<T>,
         work: W,
@@ -163,6 +194,11 @@ impl<T: Send + 'static, R: Send + 'static> Joiner<T, R> {
             group
         })
     }
+}
+
+/// Whether a failure may be that of one call, and has nothing to do with those that went with it.
+pub(crate) fn is_of_one(error: &impl Classify) -> bool {
+    error.effect() == Effect::NotDone && !error.class().is_retryable()
 }
 
 /// What becomes of a call that comes.
