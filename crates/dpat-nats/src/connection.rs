@@ -59,6 +59,8 @@ struct Inner {
     request_timeout: Duration,
     servers: String,
     inbox_prefix: String,
+    #[cfg(feature = "pubsub")]
+    client_buffer: usize,
     closed: AtomicBool,
     version: Mutex<Known>,
 }
@@ -107,6 +109,8 @@ impl Connection {
                 request_timeout: config.request_timeout,
                 servers: config.servers(),
                 inbox_prefix: config.inbox_prefix.clone(),
+                #[cfg(feature = "pubsub")]
+                client_buffer: config.client_buffer,
                 closed: AtomicBool::new(false),
                 version: Mutex::new(known),
             }),
@@ -183,6 +187,12 @@ impl Connection {
 
     pub(crate) fn payload_max(&self) -> usize {
         self.inner.client.max_payload()
+    }
+
+    /// How many messages of a subscription have room at the client.
+    #[cfg(feature = "pubsub")]
+    pub(crate) fn client_buffer(&self) -> usize {
+        self.inner.client_buffer
     }
 
     pub(crate) fn new_inbox(&self) -> String {

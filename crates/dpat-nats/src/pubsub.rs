@@ -17,7 +17,8 @@ use tokio::sync::watch;
 use crate::connection::Connection;
 use crate::error::{Access, EngineError};
 use crate::headers;
-use source::{Reader, Subscribed};
+use crate::sync::Mutex;
+use source::{Reader, Subscribed, Told};
 
 /// A subject, as the client copies it.
 struct Text(Subject);
@@ -63,6 +64,8 @@ struct Inner {
     connection: Connection,
     /// Tells the readers that this hub is closed.
     closed: watch::Sender<bool>,
+    /// The last subject that was published to, as both sides have it.
+    last: Mutex<Option<(Subject, async_nats::Subject)>>,
 }
 
 impl CorePubSub {
@@ -73,6 +76,7 @@ impl CorePubSub {
             inner: Arc::new(Inner {
                 connection: connection.clone(),
                 closed: watch::Sender::new(false),
+                last: Mutex::new(None),
             }),
         }
     }
@@ -97,6 +101,17 @@ pub(crate) fn failed(error: EngineError) -> BackendError {
 }
 
 impl Inner {
+    /// A subject as the client has it; that of the last message is that of the next one more often than not.
+    fn text(&self, subject: &Subject) -> async_nats::Subject {
+        self.last.with(|last| match last {
+            Some((ours, theirs)) if ours == subject => theirs.clone(),
+            _ => {
+                let theirs = Text(subject.clone()).to_subject();
+                last.insert((subject.clone(), theirs)).1.clone()
+            }
+        })
+    }
+
     fn open(&self) -> Result<(), EngineError> {
         if *self.closed.borrow() {
             return Err(EngineError::Closed);
@@ -117,7 +132,7 @@ impl Inner {
                 subject: subject.to_owned(),
             });
         }
-        let to = Text(message.subject().clone());
+        let to = self.text(message.subject());
         let reply = message.reply_to().cloned().map(Text);
         let list: Vec<(&str, &[u8])> = message
             .headers()
@@ -155,14 +170,17 @@ impl Inner {
         let reader = Reader {
             buffer: Arc::new(buffer),
             is_inbox: connection.is_inbox(filter),
-            filter: filter.to_owned(),
             subscriber,
+            last: None,
+        };
+        let told = Told {
+            filter: filter.to_owned(),
             refusals,
             slow,
             closed: self.closed.subscribe(),
-            last: None,
         };
-        Ok(Subscribed::reading(reader))
+        let room = connection.client_buffer();
+        Ok(Subscribed::reading(reader, told, room))
     }
 }
 

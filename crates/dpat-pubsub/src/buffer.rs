@@ -133,6 +133,12 @@ impl SourceBuffer {
         });
     }
 
+    /// Takes the waker of the reader, if it waits. Until it asks again nothing wakes it but whoever has the waker.
+    #[must_use]
+    pub fn take_waker(&self) -> Option<Waker> {
+        self.state.with(|state| state.reader.take())
+    }
+
     fn change<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         let (result, reader) = self.state.with(|state| {
             let result = work(state);
@@ -236,7 +242,20 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
     use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     fn new(capacity: usize, overflow: &Overflow) -> SourceBuffer {
         SourceBuffer::new("mine", capacity, overflow).unwrap()
@@ -315,6 +334,23 @@ mod tests {
         buffer.gap(1);
         assert_eq!(read(&buffer), ["0", "the hub is closed"]);
         assert!(buffer.try_next().is_err());
+    }
+
+    #[test]
+    fn whoever_has_the_waker_of_a_reader_wakes_it() {
+        let woken = Arc::new(Woken::default());
+        let buffer = new(2, &Overflow::DropOldest);
+        assert!(buffer.take_waker().is_none());
+        let read = || buffer.poll_next(&Context::from_waker(&Waker::from(Arc::clone(&woken))));
+        assert!(read().is_pending());
+        let waker = buffer.take_waker().unwrap();
+        push(&buffer, "0");
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        waker.wake();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(read().is_ready() && read().is_pending());
+        push(&buffer, "1");
+        assert_eq!(woken.0.load(Ordering::Relaxed), 2);
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub(crate) fn trials(live: &Live) -> Vec<Trial> {
         trial headers_of_other_programs_come_and_ours_are_theirs,
         trial what_is_lost_before_the_buffer_is_told,
         trial a_slow_subscriber_is_told_how_many_it_lost,
+        trial a_subscriber_that_stops_reading_is_told_how_many_it_lost,
         trial what_is_larger_than_the_server_takes_is_refused_as_not_done,
     ));
     all
@@ -222,6 +223,30 @@ fn a_slow_subscriber_is_told_how_many_it_lost(url: &str) -> Result<(), Failed> {
         assert_eq!(counts.0 + counts.1, MESSAGES, "{counts:?}");
         let stats = subscription.stats();
         assert_eq!((stats.taken, stats.lost), counts);
+        Ok(())
+    })
+}
+
+/// It has read by itself; then nobody asks for messages, and what is too much is counted all the same.
+fn a_subscriber_that_stops_reading_is_told_how_many_it_lost(url: &str) -> Result<(), Failed> {
+    const MESSAGES: u64 = 5_000;
+    let hub = hub(url)?;
+    let subject = name("stops");
+    block_on(async {
+        let mut subscription = hub.subscribe(&subject).capacity(10).await?;
+        hub.publish(&subject, "first").await?;
+        let first = subscription.recv().await?.message().ok_or("a lag")?;
+        assert_eq!(first.payload(), "first");
+        for number in 0..MESSAGES {
+            hub.publish(&subject, number.to_string()).await?;
+        }
+        while subscription.stats().lost == 0 {
+            TokioTime.sleep(Duration::from_millis(1)).await;
+        }
+        let counts = count(&mut subscription, MESSAGES).await?;
+        assert_eq!(counts.0 + counts.1, MESSAGES, "{counts:?}");
+        let stats = subscription.stats();
+        assert_eq!((stats.taken - 1, stats.lost), counts);
         Ok(())
     })
 }
