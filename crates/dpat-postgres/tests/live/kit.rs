@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dpat_postgres::Config;
-use dpat_postgres::tokio_postgres::{Client, NoTls};
+use dpat_postgres::tokio_postgres::{Client, Error, NoTls};
 use dpat_testkit::proxy::Proxy;
 use libtest_mimic::Failed;
 use tokio::runtime::Runtime;
@@ -37,11 +37,14 @@ pub(crate) fn config(url: &str) -> Config {
 
 /// A connection as a caller has it.
 pub(crate) async fn client(url: &str) -> Client {
-    let (client, connection) = dpat_postgres::tokio_postgres::connect(url, NoTls)
-        .await
-        .unwrap();
+    connected(url).await.unwrap()
+}
+
+/// A connection, where the server may be gone.
+pub(crate) async fn connected(url: &str) -> Result<Client, Error> {
+    let (client, connection) = dpat_postgres::tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
-    client
+    Ok(client)
 }
 
 /// The same server behind a proxy.
