@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dpat_core::{Classify, Clock, Effect, SystemClock, SystemEntropy, Uuid7, Wall};
 use dpat_outbox::{Claim, Event, Limits, Outcome, Settlement, Store as _, Token};
-use dpat_postgres::tokio_postgres::{Client, NoTls};
+use dpat_postgres::tokio_postgres::Client;
 use dpat_postgres::{Config, Outbox, commit};
 use dpat_testkit::live::Live;
 use dpat_testkit::servers::Server;
@@ -116,12 +116,9 @@ fn a_killed_server_loses_nothing_and_sends_nothing_else(mut server: Server) -> R
             let (url, outbox, from) = (url.clone(), outbox.clone(), next);
             std::thread::spawn(move || {
                 run(async {
-                    let Ok((mut client, connection)) =
-                        dpat_postgres::tokio_postgres::connect(&url, NoTls).await
-                    else {
+                    let Ok(mut client) = kit::connected(&url).await else {
                         return from;
                     };
-                    tokio::spawn(connection);
                     let mut number = from;
                     while change(&mut client, &outbox, number).await.is_ok() {
                         number += 1;

@@ -300,7 +300,9 @@ struct Acting {
 impl Acting {
     /// Handles what comes until the server is gone, or there is nothing more; false: it is gone.
     async fn handle(&self) -> bool {
-        let mut client = kit::client(&self.url).await;
+        let Ok(mut client) = kit::connected(&self.url).await else {
+            return false;
+        };
         loop {
             let received = self
                 .queue
