@@ -366,8 +366,7 @@ impl Embedded {
         wakes.wake();
     }
 
-    /// Settles, if it is in memory. A lease is as good as its receipt, whatever the
-    /// time.
+    /// Settles, if it is in memory. A lease is as good as its receipt, whatever the time.
     pub(crate) fn settle_at_once(
         &self,
         receipt: Receipt,

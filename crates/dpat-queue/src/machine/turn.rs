@@ -41,8 +41,8 @@ impl Machine {
             && self.places.is_recent(entry.place)
     }
 
-    /// Takes a [plain](crate::Message::is_plain) message of this size in that is in turn behind all others, where that needs nothing
-    /// else; returns its id.
+    /// Takes a message in that has nothing but a payload, and [this size](crate::Message::plain_size), in turn behind all
+    /// others, where that needs nothing else; returns its id.
     ///
     /// This and the two below do what `take_in`, `hand_out` and `take` do, for what asks for the least.
     #[inline]
