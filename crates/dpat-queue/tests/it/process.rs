@@ -126,8 +126,9 @@ struct Known {
     live: BTreeMap<u128, u32>,
     dead: BTreeSet<u128>,
     done: BTreeSet<u128>,
-    /// Settled, or not: nobody was told.
-    doubts: BTreeSet<u128>,
+    /// Deliveries, by message and count, that were settled, or not: nobody was told. That a delivery was given back may be told
+    /// after the next one is about to be settled.
+    doubts: BTreeSet<(u128, u32)>,
 }
 
 impl Known {
@@ -144,10 +145,10 @@ impl Known {
                 let known = self.live.insert(id, count);
                 assert!(known.is_none_or(|known| known < count), "the count of {id}");
             }
-            "settles" => drop(self.doubts.insert(id)),
-            "back" => drop(self.doubts.remove(&id)),
+            "settles" => drop(self.doubts.insert((id, count))),
+            "back" => drop(self.doubts.remove(&(id, count))),
             "done" | "dead" => {
-                self.doubts.remove(&id);
+                self.doubts.remove(&(id, count));
                 self.live.remove(&id);
                 let set = if what == "done" {
                     &mut self.done
@@ -202,7 +203,7 @@ fn check(root: &Path, known: &mut Known, snapshot: bool) -> u64 {
     let dead: BTreeSet<u128> = letters.iter().map(|one| one.id.get()).collect();
     for (id, count) in &known.live {
         let found = live.get(id);
-        let open = known.doubts.contains(id);
+        let open = known.doubts.range((*id, 0)..=(*id, u32::MAX)).count() > 0;
         assert!(found.is_some() || open, "{id} is lost");
         assert!(
             found.is_none_or(|found| found >= count),
