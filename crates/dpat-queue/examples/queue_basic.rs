@@ -55,7 +55,7 @@ async fn run() -> Outcome<()> {
         let message = || Message::new(order).key(order).dedup(order);
         let sent = queue.send(message()).await?;
         let again = queue.send(message()).await?;
-        assert!(again.duplicate && again.id == sent.id);
+        assert!(again.is_duplicate() && again.id == sent.id);
     }
 
     let repaired = Arc::new(AtomicBool::new(false));

@@ -1,7 +1,6 @@
 //! Futures of what is mostly done by the first poll.
 
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,17 +12,11 @@ pub(crate) trait Attempt<'a> {
     /// What it comes to.
     type Output;
 
-    /// Does it, or does nothing, for it has to wait. What it comes to is made where it is returned.
-    fn now(&mut self, out: &mut Poll<Self::Output>);
+    /// Does it, or does nothing, for it has to wait.
+    fn now(&mut self) -> Poll<Self::Output>;
 
     /// Does it, and waits.
     fn later(&mut self) -> Later<'a, Self::Output>;
-}
-
-/// Sets what was pending: there is nothing to drop.
-#[inline(always)]
-pub(crate) fn set<T>(out: &mut Poll<T>, value: T) {
-    mem::forget(mem::replace(out, Poll::Ready(value)));
 }
 
 /// A future that is no larger than what it was given: what has to wait is in a box.
@@ -38,19 +31,29 @@ pub(crate) enum AtOnce<'a, A: Attempt<'a>> {
 impl<'a, A: Attempt<'a> + Unpin> Future for AtOnce<'a, A> {
     type Output = A::Output;
 
-    #[inline]
+    // What it comes to is made where its caller has it, and not moved.
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<A::Output> {
-        let this = &mut *self;
-        let mut out = Poll::Pending;
-        if let Self::First(attempt) = this {
-            attempt.now(&mut out);
-            if out.is_pending() {
-                *this = Self::Later(attempt.later());
-            }
-        }
-        if let Self::Later(later) = this {
-            out = later.as_mut().poll(cx);
+        let mut out = match &mut *self {
+            Self::First(attempt) => attempt.now(),
+            Self::Later(_) => Poll::Pending,
+        };
+        if out.is_pending() {
+            out = self.wait(cx);
         }
         out
+    }
+}
+
+impl<'a, A: Attempt<'a>> AtOnce<'a, A> {
+    #[cold]
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<A::Output> {
+        if let Self::First(attempt) = self {
+            *self = Self::Later(attempt.later());
+        }
+        match self {
+            Self::Later(later) => later.as_mut().poll(cx),
+            Self::First(_) => Poll::Pending,
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The queue in this process: the machine behind a lock, with waiting, time, and perhaps a log.
 
+mod intake;
 mod receive;
 mod send;
 
@@ -9,9 +10,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dpat_core::{AnySleep, AnyTime, Clock, Instant, Sleep, Wall};
 
-use crate::at_once;
 use crate::capability::{Capabilities, Capability, OrderScope, Survives};
 use crate::config::Config;
 use crate::error::{BackendError, ManageError, SettleError};
@@ -20,6 +21,7 @@ use crate::message::{DeadLetter, MessageId, Outcome, Parts, Peeked, Receipt, Sta
 use crate::sync::Lock;
 use crate::trace;
 use crate::wait::{Place, WaitList, Wakes};
+use intake::{Intake, Room};
 
 /// How many messages a purge removes at once.
 pub(crate) const PURGE_STEP: usize = 1_000;
@@ -43,14 +45,20 @@ pub(crate) struct Embedded {
     time: AnyTime,
     /// The queue's time is the wall clock as it was at the beginning, and runs on with the monotonic clock.
     began: (Instant, Wall),
+    /// In memory alone.
+    intake: Lock<Intake>,
+    room: Room,
     state: Lock<State>,
     journal: Option<Box<dyn Journal>>,
 }
 
-/// The machine comes first: it begins with what changes most, and stands beside the lock.
-#[repr(C)]
+/// The machine comes first: it begins with what changes most. Senders that need nothing of this must not wait for what is
+/// written here, so that it is on lines of its own.
+#[repr(C, align(128))]
 pub(crate) struct State {
     pub(crate) machine: Machine,
+    /// In memory: it [is calm](Self::is_calm).
+    calm: bool,
     receivers: WaitList,
     senders: WaitList,
     /// Some sender waits for bytes: whoever waits behind may need fewer.
@@ -160,16 +168,6 @@ impl State {
         self.nobody_waits() && self.is_open()
     }
 
-    #[cold]
-    fn settle_with_care(&mut self, receipt: Receipt, parts: &mut Option<Parts>) -> After {
-        let settle = |state: &mut Self| {
-            if state.failed.is_none() {
-                state.machine.settle_in_turn(receipt, parts);
-            }
-        };
-        self.change(settle).1
-    }
-
     /// Says whether nobody waits for anything. Who drains waits only once the queue is closed.
     #[inline]
     fn nobody_waits(&self) -> bool {
@@ -187,21 +185,27 @@ impl State {
 
 impl Embedded {
     pub(crate) fn new(config: Config, time: AnyTime, machine: Machine) -> Self {
+        let state = State {
+            machine,
+            calm: true,
+            receivers: WaitList::default(),
+            senders: WaitList::default(),
+            senders_differ: false,
+            drainers: WaitList::default(),
+            closed: false,
+            failed: None,
+        };
+        let (mut intake, room) = (Intake::default(), Room::new());
+        intake.open_for(&state, &room);
         Self {
             name: "memory",
             survives: Survives::Nothing,
             config,
             began: (time.now(), time.wall()),
             time,
-            state: Lock::new(State {
-                machine,
-                receivers: WaitList::default(),
-                senders: WaitList::default(),
-                senders_differ: false,
-                drainers: WaitList::default(),
-                closed: false,
-                failed: None,
-            }),
+            intake: Lock::new(intake),
+            room,
+            state: Lock::new(state),
             journal: None,
         }
     }
@@ -257,10 +261,31 @@ impl Embedded {
         self.time.sleep_until(instant + at.since(wall))
     }
 
+    /// Runs alone, and with all that was sent.
+    #[inline]
+    fn with_all<R>(&self, run: impl FnOnce(&mut State) -> R) -> R {
+        self.state.with(|state| self.joined(state, run))
+    }
+
+    /// Runs with all that was sent; the state is locked.
+    #[inline]
+    fn joined<R>(&self, state: &mut State, run: impl FnOnce(&mut State) -> R) -> R {
+        if self.journal.is_some() {
+            return run(state);
+        }
+        self.intake.with(|intake| {
+            intake.empty_into(&mut state.machine);
+            let result = run(state);
+            state.calm = state.is_calm();
+            intake.open_for(state, &self.room);
+            result
+        })
+    }
+
     /// Runs alone at the time `now`; wakes and drops outside of the lock.
     #[inline]
     pub(crate) fn with<R>(&self, now: Wall, run: impl FnOnce(&mut State) -> R) -> R {
-        let (result, after) = self.state.with(|state| self.change(state, now, run));
+        let (result, after) = self.with_all(|state| self.change(state, now, run));
         after.finish();
         result
     }
@@ -295,7 +320,7 @@ impl Embedded {
     /// Runs alone at the time of the last look at the clock; wakes and drops outside of the lock.
     #[inline]
     fn with_no_look<R>(&self, run: impl FnOnce(&mut State) -> R) -> R {
-        let (result, after) = self.state.with(|state| state.change(run));
+        let (result, after) = self.with_all(|state| state.change(run));
         after.finish();
         result
     }
@@ -359,7 +384,7 @@ impl Embedded {
     }
 
     fn fail(&self, error: &BackendError) {
-        let wakes = self.state.with(|state| {
+        let wakes = self.with_all(|state| {
             state.failed.get_or_insert_with(|| error.clone());
             state.all_wakes()
         });
@@ -367,35 +392,45 @@ impl Embedded {
     }
 
     /// Settles, if it is in memory. A lease is as good as its receipt, whatever the time.
+    #[inline]
     pub(crate) fn settle_at_once(
         &self,
         receipt: Receipt,
         outcome: &Outcome,
-        out: &mut Poll<Result<(), SettleError>>,
-    ) {
+    ) -> Poll<Result<(), SettleError>> {
         if self.journal.is_some() {
-            return;
+            return Poll::Pending;
         }
-        if !matches!(outcome, Outcome::Done) {
-            *out = Poll::Ready(self.write_settlement(receipt, outcome).map(drop));
-            return;
-        }
-        let mut parts = None;
-        let after = self.state.with(|state| {
-            // What a receipt may do does not depend on the time.
-            if state.is_calm() {
-                state.machine.settle_in_turn(receipt, &mut parts);
-                return None;
+        if matches!(outcome, Outcome::Done) {
+            let settled = self.state.with(|state| self.settle_calmly(state, receipt));
+            if settled.is_some() {
+                return Poll::Ready(Ok(()));
             }
-            Some(state.settle_with_care(receipt, &mut parts))
-        });
-        match parts {
-            Some(_) => at_once::set(out, Ok(())),
-            None => *out = Poll::Ready(self.settle_done(receipt).map(drop)),
         }
-        if let Some(after) = after {
-            after.finish();
+        self.settle_with_care(receipt, outcome)
+    }
+
+    #[cold]
+    fn settle_with_care(
+        &self,
+        receipt: Receipt,
+        outcome: &Outcome,
+    ) -> Poll<Result<(), SettleError>> {
+        Poll::Ready(match outcome {
+            Outcome::Done => self.settle_done(receipt).map(drop),
+            _ => self.write_settlement(receipt, outcome).map(drop),
+        })
+    }
+
+    /// Settles what is done and nobody waits for.
+    #[inline]
+    fn settle_calmly(&self, state: &mut State, receipt: Receipt) -> Option<Bytes> {
+        if !state.calm {
+            return None;
         }
+        let payload = state.machine.settle_in_row(receipt)?;
+        self.room.add(1, Parts::plain_size(&payload));
+        Some(payload)
     }
 
     pub(crate) async fn settle(
@@ -448,9 +483,23 @@ impl Embedded {
     /// Settles all, in memory, at one time and behind one lock.
     fn settle_together<'o>(
         &self,
-        batch: impl Iterator<Item = (Receipt, &'o Outcome)>,
+        batch: impl ExactSizeIterator<Item = (Receipt, &'o Outcome)>,
     ) -> Vec<Result<(), SettleError>> {
-        let mut trash = Vec::with_capacity(batch.size_hint().0);
+        let mut batch = batch.peekable();
+        let (mut trash, mut settled) = (Vec::new(), Vec::with_capacity(batch.len()));
+        let mut done = Vec::with_capacity(batch.len());
+        self.state.with(|state| {
+            while let Some((receipt, Outcome::Done)) = batch.peek()
+                && let Some(payload) = self.settle_calmly(state, *receipt)
+            {
+                done.push(payload);
+                settled.push(Ok(()));
+                batch.next();
+            }
+        });
+        if batch.len() == 0 {
+            return settled;
+        }
         self.with(self.now(), |state| {
             let failed = state.failed.is_some();
             let settle = |(receipt, outcome): (Receipt, &Outcome)| match outcome {
@@ -460,13 +509,14 @@ impl Embedded {
                 }
                 _ => self.settle_now(state, receipt, outcome).map(drop),
             };
-            batch.map(settle).collect()
-        })
+            settled.extend(batch.map(settle));
+        });
+        settled
     }
 
     pub(crate) async fn settle_all(
         &self,
-        batch: impl Iterator<Item = (Receipt, &Outcome)>,
+        batch: impl ExactSizeIterator<Item = (Receipt, &Outcome)>,
     ) -> Vec<Result<(), SettleError>> {
         if self.journal.is_none() {
             return self.settle_together(batch);
@@ -545,7 +595,7 @@ impl Embedded {
 
     pub(crate) async fn drain(&self) {
         let mut waiting = Waiting::new(self, Line::Drainers);
-        let wakes = self.state.with(|state| {
+        let wakes = self.with_all(|state| {
             state.closed = true;
             state.all_wakes()
         });
@@ -685,7 +735,7 @@ impl<'a> Waiting<'a> {
         let max = self.queue.config.waiters_max;
         let line = self.line;
         let place = &mut self.place;
-        let (registered, _old) = self.queue.state.with(|state| {
+        let (registered, _old) = self.queue.with_all(|state| {
             if !waits(state) {
                 return (Registered::Served, Some(waker));
             }
@@ -723,7 +773,7 @@ impl Drop for Waiting<'_> {
         if place.is_none() && served {
             return;
         }
-        let (wakes, _left) = self.queue.state.with(|state| {
+        let (wakes, _left) = self.queue.with_all(|state| {
             let list = state.line(line);
             let left = place.and_then(|place| list.leave(place));
             let mut wakes = Wakes::default();

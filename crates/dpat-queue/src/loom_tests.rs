@@ -83,8 +83,20 @@ fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
 }
 
 fn queue(when_full: WhenFull) -> Queue {
-    let builder = Queue::builder().messages_max(1).when_full(when_full);
-    builder.in_memory(Still).expect("a valid configuration")
+    queue_of(1, when_full)
+}
+
+fn queue_of(messages: u64, when_full: WhenFull) -> Queue {
+    let builder = Queue::builder().messages_max(messages);
+    let queue = builder.when_full(when_full).in_memory(Still);
+    queue.expect("a valid configuration")
+}
+
+/// Receives and settles what is there.
+fn take(queue: &Queue) -> Option<u128> {
+    let delivery = poll_once(queue.receive())?.expect("the queue is open");
+    block_on(queue.settle(delivery.receipt, Outcome::Done)).expect("it holds it");
+    Some(delivery.id().get())
 }
 
 #[test]
@@ -157,5 +169,74 @@ fn a_drain_hears_of_the_last_settlement() {
         let settles = thread::spawn(move || block_on(other.settle(receipt, Outcome::Done)).is_ok());
         block_on(queue.drain());
         assert!(settles.join().expect("the thread does not panic"));
+    });
+}
+
+#[test]
+fn what_is_sent_while_others_are_received_is_within_the_limits_and_comes_in_order() {
+    model(|| {
+        let queue = queue_of(2, WhenFull::Refuse);
+        let sender = queue.clone();
+        let sends = thread::spawn(move || {
+            let mut sent = Vec::new();
+            for text in ["a", "b", "c"] {
+                sent.extend(block_on(sender.send(Message::new(text))).map(|one| one.id.get()));
+            }
+            sent
+        });
+        let mut taken: Vec<_> = (0..2).filter_map(|_| take(&queue)).collect();
+        let before = taken.len();
+        let sent = sends.join().expect("the thread does not panic");
+        assert!((2..=2 + before).contains(&sent.len()), "{sent:?}");
+        taken.extend(std::iter::from_fn(|| take(&queue)));
+        assert_eq!(taken, sent, "each once, in the order of their ids");
+        assert_eq!(sent, (1..=sent.len() as u128).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn two_senders_share_the_room() {
+    model(|| {
+        let queue = queue_of(1, WhenFull::Refuse);
+        let other = queue.clone();
+        let sends = thread::spawn(move || block_on(other.send(Message::new("a"))).is_ok());
+        let here = block_on(queue.send(Message::new("b"))).is_ok();
+        let there = sends.join().expect("the thread does not panic");
+        assert!(here != there, "there is room for one");
+    });
+}
+
+#[test]
+fn what_a_send_has_returned_is_there_for_all() {
+    model(|| {
+        let queue = queue_of(2, WhenFull::Refuse);
+        let sender = queue.clone();
+        let sends = thread::spawn(move || {
+            block_on(sender.send(Message::new("a"))).expect("there is room");
+            // Whoever looks now finds it: in the intake, in the row or received.
+            let stats = block_on(sender.stats()).expect("it is in memory");
+            (stats.sent, stats.ready + stats.leased + stats.done)
+        });
+        let taken = take(&queue).is_some();
+        assert_eq!(sends.join().expect("the thread does not panic"), (1, 1));
+        assert_eq!(take(&queue).is_some(), !taken);
+    });
+}
+
+#[test]
+fn nothing_is_sent_once_a_drain_has_begun() {
+    model(|| {
+        let queue = queue_of(2, WhenFull::Refuse);
+        let sender = queue.clone();
+        let sends = thread::spawn(move || {
+            let first = block_on(sender.send(Message::new("a"))).is_ok();
+            let second = block_on(sender.send(Message::new("b"))).is_ok();
+            assert!(first || !second, "closed is closed");
+            u64::from(first) + u64::from(second)
+        });
+        block_on(queue.drain());
+        let before = block_on(queue.stats()).expect("it is in memory").sent;
+        let sent = sends.join().expect("the thread does not panic");
+        assert_eq!(sent, before);
     });
 }

@@ -8,6 +8,7 @@ mod heap;
 mod places;
 mod read;
 mod record;
+mod row;
 mod turn;
 
 #[cfg(test)]
@@ -21,12 +22,10 @@ pub(crate) use record::{Record, Why};
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use dpat_core::Wall;
 
-use crate::at_once;
 use crate::config::{Config, Order, WhenFull};
 use crate::error::{ManageError, SendError, SettleError};
 use crate::message::{
@@ -34,6 +33,8 @@ use crate::message::{
 };
 use heap::InOrder;
 use places::Places;
+pub(crate) use row::Left;
+use row::Row;
 use turn::Turn;
 
 /// The place of a message among those that are ready: its rank, and its place.
@@ -54,6 +55,10 @@ pub(crate) struct Machine {
     next: u64,
     bytes: u64,
     leased: u64,
+    /// How long a lease is, in nanoseconds.
+    lease_ns: u64,
+    /// Messages of which nothing is asked but to go out in the order of their ids.
+    row: Row,
     /// What is in turn: the messages that nobody was given yet, in the order of their places, and their leases.
     turn: Turn,
     /// How many messages have become ready since this was last asked.
@@ -61,7 +66,7 @@ pub(crate) struct Machine {
     /// Room was made since this was last asked.
     made_room: bool,
     paused: bool,
-    /// All messages. The place of one is its id, but for those that were replayed.
+    /// All messages that are not in the row. The place of one is its id, but for those that were replayed.
     places: Places,
     free: Vec<u32>,
     /// A slot that is free holds [`Entry::NEW`].
@@ -187,8 +192,10 @@ pub(crate) enum Plan {
 
 impl Machine {
     pub(crate) fn new(config: Config) -> Self {
+        let lease_ns = u64::try_from(config.visibility.as_nanos()).unwrap_or(u64::MAX);
         Self {
             config,
+            lease_ns,
             clock: Wall::MIN,
             quiet_until: Wall::MAX,
             next: 1,
@@ -197,6 +204,7 @@ impl Machine {
             places: Places::new(),
             replayed: HashMap::new(),
             bytes: 0,
+            row: Row::new(),
             turn: Turn::default(),
             ready: InOrder::new(),
             due: InOrder::new(),
@@ -241,6 +249,9 @@ impl Machine {
 
     #[cold]
     fn time_has_come(&mut self) {
+        if self.row.first_lease().is_some_and(|at| at <= self.clock) {
+            self.end_row();
+        }
         while let Some((at, slot)) = self.first_lease() {
             if at > self.clock {
                 break;
@@ -295,7 +306,8 @@ impl Machine {
     pub(crate) fn next_due(&self) -> Option<Wall> {
         let due = self.due.first().map(|((at, _), _)| at);
         let lease = self.first_lease().map(|(at, _)| at);
-        due.into_iter().chain(lease).min()
+        let times = [due, lease, self.row.first_lease()];
+        times.into_iter().flatten().min()
     }
 
     /// When the next message ends that is not delivered by then.
@@ -338,8 +350,8 @@ impl Machine {
     /// Takes a message in, as its record would, without one.
     #[inline]
     pub(crate) fn take_in(&mut self, id: u64, message: Message) {
-        let (not_before, expires) = self.times(&message);
-        self.apply_sent(id, self.clock, not_before, expires, message.parts);
+        let times = self.times(&message);
+        self.apply_sent(id, self.clock, times, message.parts);
     }
 
     /// From when on a message that is sent now may be delivered, and when it ends.
@@ -366,7 +378,7 @@ impl Machine {
         if self.has_room(size) {
             return None;
         }
-        let many = self.places.len() as u64 >= self.config.messages_max;
+        let many = self.len() >= self.config.messages_max;
         let (field, limit) = match many {
             true => ("messages_max", self.config.messages_max),
             false => ("bytes_max", self.config.bytes_max),
@@ -374,12 +386,43 @@ impl Machine {
         Some(SendError::Full { field, limit })
     }
 
+    /// How many messages there are, those that were given up left out.
+    #[inline]
+    fn len(&self) -> u64 {
+        self.places.len() as u64 + self.row.len()
+    }
+
     /// Whether a message of this size would fit.
     #[inline]
     pub(crate) fn has_room(&self, size: u64) -> bool {
-        let messages = self.places.len() as u64;
+        let messages = self.len();
         let bytes = self.bytes.saturating_add(size);
         messages < self.config.messages_max && bytes <= self.config.bytes_max
+    }
+
+    /// How many messages more have room, and how many bytes.
+    #[inline]
+    pub(crate) fn room(&self) -> (u64, u64) {
+        let messages = self.config.messages_max.saturating_sub(self.len());
+        (messages, self.config.bytes_max.saturating_sub(self.bytes))
+    }
+
+    /// When a lease ends that is given now.
+    #[inline]
+    const fn lease_end(&self) -> Wall {
+        Wall::from_nanos(self.clock.as_nanos().saturating_add(self.lease_ns))
+    }
+
+    /// The id of the next message.
+    #[inline]
+    pub(crate) const fn next_id(&self) -> u64 {
+        self.next
+    }
+
+    /// The latest time that it was told.
+    #[inline]
+    pub(crate) const fn clock(&self) -> Wall {
+        self.clock
     }
 
     /// Finds messages that have to go; none if that is not the policy, or does not help.
@@ -387,7 +430,7 @@ impl Machine {
         if self.config.when_full != WhenFull::DropOldest {
             return None;
         }
-        let (mut messages, mut bytes) = (self.places.len() as u64, self.bytes);
+        let (mut messages, mut bytes) = (self.len(), self.bytes);
         let mut chosen = Vec::new();
         let fits = loop {
             let room = bytes.saturating_add(size) <= self.config.bytes_max;
@@ -416,74 +459,46 @@ impl Machine {
     /// Decides what is handed out next.
     #[inline]
     pub(crate) fn claim(&mut self) -> Option<Record> {
+        self.end_row();
         let (slot, count) = self.next_out()?;
         Some(Record::Claimed {
             id: self.entry(slot)?.id,
             count,
-            until: (self.clock + self.config.visibility).as_nanos(),
+            until: self.lease_end().as_nanos(),
         })
     }
 
     /// Hands out the next message, as its record would, without one.
-    #[inline]
-    pub(crate) fn hand_out<E>(&mut self, out: &mut Poll<Result<Delivery, E>>) {
-        let lease = self.config.visibility;
-        let until = self.clock + lease;
-        let next = match self.goes_by_turns() {
-            true => self.next_in_turn(),
-            false => None,
-        };
-        match next {
-            Some(slot) if self.hand_out_in_turn(slot, until) => {
-                at_once::set(out, Ok(self.slots[slot as usize].delivery(lease)));
-            }
-            _ => {
-                let delivery = self.hand_out_out_of_turn(until);
-                delivery
-                    .into_iter()
-                    .for_each(|one| at_once::set(out, Ok(one)));
-            }
+    pub(crate) fn hand_out(&mut self) -> Option<Delivery> {
+        if let Some(next) = self.next_of_row() {
+            return Some(next.delivery());
         }
-    }
-
-    #[cold]
-    fn hand_out_out_of_turn(&mut self, until: Wall) -> Option<Delivery> {
-        let slot = self.hand_out_by_rank(until)?;
+        let slot = self.hand_out_by_rank()?;
         Some(self.slots[slot as usize].delivery(self.config.visibility))
     }
 
     /// Hands out up to so many messages, as their records would, without them.
     pub(crate) fn hand_out_many(&mut self, max: usize, into: &mut Vec<Delivery>) {
-        let lease = self.config.visibility;
-        let until = self.clock + lease;
-        let mut in_turn = self.goes_by_turns();
+        self.hand_out_row(max, into);
         let mut slots = std::mem::take(&mut self.handed_out);
         slots.clear();
-        while slots.len() < max {
-            let next = match in_turn {
-                true => self
-                    .next_in_turn()
-                    .filter(|slot| self.hand_out_in_turn(*slot, until)),
-                false => self.hand_out_by_rank(until),
-            };
-            match next {
-                Some(slot) => slots.push(slot),
-                None if in_turn => in_turn = false,
-                None => break,
-            }
+        while into.len() + slots.len() < max
+            && let Some(slot) = self.hand_out_by_rank()
+        {
+            slots.push(slot);
         }
         // In one go: each delivery is made where it stays.
+        let lease = self.config.visibility;
+        let delivery = |slot: &u32| self.slots[*slot as usize].delivery(lease);
         into.reserve_exact(slots.len());
-        into.extend(
-            slots
-                .iter()
-                .map(|slot| self.slots[*slot as usize].delivery(lease)),
-        );
+        into.extend(slots.iter().map(delivery));
         self.handed_out = slots;
     }
 
-    fn hand_out_by_rank(&mut self, until: Wall) -> Option<u32> {
+    /// Hands out the next message that is in a slot.
+    fn hand_out_by_rank(&mut self) -> Option<u32> {
         let (slot, count) = self.next_out()?;
+        let until = self.lease_end();
         self.claim_slot(slot, count, until);
         Some(slot)
     }
@@ -516,10 +531,11 @@ impl Machine {
     /// Decides about a settlement.
     #[inline]
     pub(crate) fn settle(
-        &self,
+        &mut self,
         receipt: Receipt,
         outcome: &Outcome,
     ) -> Result<Record, SettleError> {
+        self.end_row_with(receipt.id());
         let entry = self.held(receipt)?;
         let id = entry.id;
         Ok(match outcome {
@@ -560,10 +576,8 @@ impl Machine {
     /// Settles what is done, as its record would, without one; returns what is to be dropped outside of the lock.
     #[inline]
     pub(crate) fn settle_done(&mut self, receipt: Receipt) -> Result<Parts, SettleError> {
-        let mut parts = None;
-        self.settle_in_turn(receipt, &mut parts);
-        if let Some(parts) = parts {
-            return Ok(parts);
+        if let Some(payload) = self.settle_in_row(receipt) {
+            return Ok(Parts::plain(payload));
         }
         let slot = self.held_slot(receipt).ok_or(SettleError::Stale)?;
         self.counts.done += 1;
@@ -572,6 +586,7 @@ impl Machine {
 
     /// Makes a lease end so long from now. Of this process only: no record.
     pub(crate) fn extend(&mut self, receipt: Receipt, by: Duration) -> Result<(), SettleError> {
+        self.end_row_with(receipt.id());
         let slot = self.held_slot(receipt).ok_or(SettleError::Stale)?;
         self.lease(slot, self.clock + by);
         Ok(())
@@ -579,6 +594,7 @@ impl Machine {
 
     /// Takes a lease back from one who never got the message. Of this process only: no record.
     pub(crate) fn give_back(&mut self, receipt: Receipt) {
+        self.end_row_with(receipt.id());
         if let Some(slot) = self.held_slot(receipt) {
             self.free_lease(slot);
         }
@@ -603,7 +619,8 @@ impl Machine {
     }
 
     /// The messages that a purge removes: those that are not out, at most so many.
-    pub(crate) fn purge(&self, max: usize) -> Vec<Record> {
+    pub(crate) fn purge(&mut self, max: usize) -> Vec<Record> {
+        self.end_row();
         let why = Why::Purged;
         let free = self.entries().filter(|entry| !entry.state.is_leased());
         let free = free.take(max);
@@ -642,8 +659,9 @@ impl Machine {
     }
 
     /// How many are ready.
-    pub(crate) const fn ready(&self) -> usize {
-        self.turn.ready + self.ready.len()
+    pub(crate) fn ready(&self) -> usize {
+        let row = usize::try_from(self.row.ready()).unwrap_or(usize::MAX);
+        self.turn.ready + self.ready.len() + row
     }
 
     pub(crate) const fn leased(&self) -> u64 {
@@ -699,7 +717,7 @@ impl Machine {
     /// The place of a message among those that are ready: the lowest comes first.
     #[inline]
     fn rank(&self, entry: &Entry) -> Key {
-        let below = u64::from(PRIORITY_MAX.saturating_sub(entry.parts.priority));
+        let below = u64::from(PRIORITY_MAX.saturating_sub(entry.parts.priority()));
         let rank = match self.config.order {
             Order::Strict => below,
             Order::Aged(step) => {

@@ -62,16 +62,28 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) payload: Bytes,
+    /// None where it would have nothing.
     extra: Option<Arc<Extra>>,
-    pub(crate) priority: u8,
 }
 
 /// What most messages do not have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Extra {
     headers: Vec<(String, Bytes)>,
     key: Option<Arc<str>>,
     dedup: Option<Arc<str>>,
+    priority: u8,
+}
+
+impl Default for Extra {
+    fn default() -> Self {
+        Self {
+            headers: Vec::new(),
+            key: None,
+            dedup: None,
+            priority: PRIORITY_DEFAULT,
+        }
+    }
 }
 
 /// When a message may be delivered.
@@ -109,7 +121,7 @@ impl Serialize for Parts {
             headers: (!headers.is_empty()).then_some(Cow::Borrowed(headers)),
             key: self.key().map(Cow::Borrowed),
             dedup: self.dedup().map(Cow::Borrowed),
-            priority: self.priority,
+            priority: self.priority(),
         };
         stored.serialize(serializer)
     }
@@ -122,11 +134,11 @@ impl<'de> Deserialize<'de> for Parts {
             headers: stored.headers.map(Cow::into_owned).unwrap_or_default(),
             key: stored.key.map(Cow::into_owned),
             dedup: stored.dedup.map(Cow::into_owned),
+            priority: stored.priority,
         };
         Ok(Self {
             payload: stored.payload.into_owned(),
             extra: (extra != Extra::default()).then(|| Arc::new(extra)),
-            priority: stored.priority,
         })
     }
 }
@@ -136,8 +148,22 @@ impl Parts {
     pub(crate) const EMPTY: Self = Self {
         payload: Bytes::new(),
         extra: None,
-        priority: 0,
     };
+
+    /// Nothing but a payload.
+    #[inline]
+    pub(crate) const fn plain(payload: Bytes) -> Self {
+        Self {
+            payload,
+            extra: None,
+        }
+    }
+
+    /// What such a payload counts against the limits of bytes.
+    #[inline]
+    pub(crate) const fn plain_size(payload: &Bytes) -> u64 {
+        OVERHEAD_BYTES + payload.len() as u64
+    }
 
     pub(crate) fn headers(&self) -> &[(String, Bytes)] {
         self.extra.as_ref().map_or(&[], |extra| &extra.headers)
@@ -151,6 +177,12 @@ impl Parts {
     #[inline]
     pub(crate) fn dedup(&self) -> Option<&Arc<str>> {
         self.extra.as_ref()?.dedup.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn priority(&self) -> u8 {
+        let extra = self.extra.as_ref();
+        extra.map_or(PRIORITY_DEFAULT, |extra| extra.priority)
     }
 
     #[inline]
@@ -195,11 +227,7 @@ impl Message {
     /// Makes a message of a payload: deliverable at once, of priority 4, without key, headers and end.
     pub fn new(payload: impl Into<Bytes>) -> Self {
         Self {
-            parts: Parts {
-                payload: payload.into(),
-                extra: None,
-                priority: PRIORITY_DEFAULT,
-            },
+            parts: Parts::plain(payload.into()),
             times: None,
         }
     }
@@ -217,8 +245,12 @@ impl Message {
     }
 
     /// Sets the priority, from 0 to 9; higher comes first.
-    pub const fn priority(mut self, priority: u8) -> Self {
-        self.parts.priority = priority;
+    pub fn priority(mut self, priority: u8) -> Self {
+        let parts = &mut self.parts;
+        parts.extra().priority = priority;
+        if parts.extra.as_deref() == Some(&Extra::default()) {
+            parts.extra = None;
+        }
         self
     }
 
@@ -267,8 +299,8 @@ impl Message {
 
     /// Returns the priority.
     #[must_use]
-    pub const fn get_priority(&self) -> u8 {
-        self.parts.priority
+    pub fn get_priority(&self) -> u8 {
+        self.parts.priority()
     }
 
     /// Returns the headers, in their order.
@@ -306,7 +338,7 @@ impl Message {
     pub fn check(&self, payload_max: usize) -> Result<(), MessageError> {
         let parts = &self.parts;
         at_most("payload", parts.payload.len(), payload_max)?;
-        at_most("priority", parts.priority.into(), PRIORITY_MAX.into())?;
+        at_most("priority", parts.priority().into(), PRIORITY_MAX.into())?;
         if self.get_ttl().is_some_and(|ttl| ttl.is_zero()) {
             return Err(MessageError::Empty { field: "ttl" });
         }
@@ -316,13 +348,9 @@ impl Message {
     /// What a message counts that has nothing but a payload, of at most so many bytes; none if this is not one.
     #[inline]
     pub(crate) fn plain_size(&self, payload_max: usize) -> Option<u64> {
-        let Parts {
-            payload,
-            extra,
-            priority,
-        } = &self.parts;
-        let plain = extra.is_none() && *priority == PRIORITY_DEFAULT && self.times.is_none();
-        (plain && payload.len() <= payload_max).then(|| OVERHEAD_BYTES + payload.len() as u64)
+        let Parts { payload, extra } = &self.parts;
+        let plain = extra.is_none() && self.times.is_none();
+        (plain && payload.len() <= payload_max).then(|| Parts::plain_size(payload))
     }
 
     /// The first thing that it asks for and `offers` denies.
@@ -332,7 +360,7 @@ impl Message {
             (Capability::Dedup, self.parts.dedup().is_some()),
             (
                 Capability::Priority,
-                self.parts.priority != PRIORITY_DEFAULT,
+                self.parts.priority() != PRIORITY_DEFAULT,
             ),
             (Capability::Delay, self.when() != When::Now),
             (Capability::Ttl, self.get_ttl().is_some()),
@@ -423,22 +451,43 @@ impl Receipt {
 }
 
 /// What a send returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     /// The message; of a duplicate, the one that was sent first.
     pub id: MessageId,
-    /// It was there already, and nothing was added.
-    pub duplicate: bool,
+    /// One for a duplicate. It fills all that is beside the id: room between fields is copied in pieces.
+    duplicates: u128,
 }
 
 impl Sent {
-    /// A message that was not there, by the number of an embedded queue.
+    /// A message that was taken in.
+    #[must_use]
     #[inline]
-    pub(crate) fn new(id: u64) -> Self {
-        Self {
-            id: MessageId::new(id.into()),
-            duplicate: false,
-        }
+    pub const fn new(id: MessageId) -> Self {
+        let duplicates = 0;
+        Self { id, duplicates }
+    }
+
+    /// A message that was there already, and was sent first with this id.
+    #[must_use]
+    pub const fn duplicate(id: MessageId) -> Self {
+        let duplicates = 1;
+        Self { id, duplicates }
+    }
+
+    /// Says whether it was there already, and nothing was added.
+    #[must_use]
+    pub const fn is_duplicate(&self) -> bool {
+        self.duplicates > 0
+    }
+}
+
+impl fmt::Debug for Sent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sent")
+            .field("id", &self.id)
+            .field("duplicate", &self.is_duplicate())
+            .finish()
     }
 }
 
@@ -447,13 +496,13 @@ impl Sent {
 #[repr(C)]
 pub struct Delivery {
     pub(crate) parts: Parts,
-    /// What settles it.
-    pub receipt: Receipt,
     /// How often the message was handed out, this time included; it rises when a message is handed out, not when it is
     /// settled.
     pub count: u32,
     /// As `count`, but since the message was last replayed from the dead letters.
     pub attempt: u32,
+    /// What settles it.
+    pub receipt: Receipt,
     /// When it was sent.
     pub sent_at: Wall,
     /// How long it is leased, on the backend's clock.
@@ -500,8 +549,8 @@ impl Delivery {
 
     /// Returns the priority.
     #[must_use]
-    pub const fn priority(&self) -> u8 {
-        self.parts.priority
+    pub fn priority(&self) -> u8 {
+        self.parts.priority()
     }
 
     /// Returns the headers, in their order.

@@ -423,9 +423,10 @@ impl<'a> Attempt<'a> for Sending<'a> {
     type Output = Result<Sent, SendError>;
 
     #[inline]
-    fn now(&mut self, out: &mut Poll<Self::Output>) {
-        if let Kind::Embedded(queue) = &self.queue.kind {
-            queue.send_at_once(&mut self.message, out);
+    fn now(&mut self) -> Poll<Self::Output> {
+        match &self.queue.kind {
+            Kind::Embedded(queue) => queue.send_at_once(&mut self.message),
+            Kind::Engine(_) => Poll::Pending,
         }
     }
 
@@ -446,9 +447,10 @@ impl<'a> Attempt<'a> for Receiving<'a> {
     type Output = Result<Delivery, ReceiveError>;
 
     #[inline]
-    fn now(&mut self, out: &mut Poll<Self::Output>) {
-        if let Kind::Embedded(queue) = &self.queue.kind {
-            queue.receive_at_once(out);
+    fn now(&mut self) -> Poll<Self::Output> {
+        match &self.queue.kind {
+            Kind::Embedded(queue) => queue.receive_at_once(),
+            Kind::Engine(_) => Poll::Pending,
         }
     }
 
@@ -467,9 +469,10 @@ impl<'a> Attempt<'a> for Settling<'a> {
     type Output = Result<(), SettleError>;
 
     #[inline]
-    fn now(&mut self, out: &mut Poll<Self::Output>) {
-        if let Kind::Embedded(queue) = &self.queue.kind {
-            queue.settle_at_once(self.receipt, &self.outcome, out);
+    fn now(&mut self) -> Poll<Self::Output> {
+        match &self.queue.kind {
+            Kind::Embedded(queue) => queue.settle_at_once(self.receipt, &self.outcome),
+            Kind::Engine(_) => Poll::Pending,
         }
     }
 

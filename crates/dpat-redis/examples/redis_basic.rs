@@ -36,7 +36,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
     println!(
         "sent as {}, and once more as {}: duplicate {}",
-        first.id, again.id, again.duplicate
+        first.id,
+        again.id,
+        again.is_duplicate()
     );
     queue
         .send(Message::new("charge order 8").priority(1))

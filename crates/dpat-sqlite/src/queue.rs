@@ -247,7 +247,7 @@ impl Shared {
 
     /// Counts what was sent, or known.
     fn sent(&self, sent: Sent) {
-        self.stats.with(|stats| match sent.duplicate {
+        self.stats.with(|stats| match sent.is_duplicate() {
             true => stats.duplicates += 1,
             false => stats.sent += 1,
         });

@@ -119,9 +119,12 @@ impl Inner {
                 .and_then(|raw| published(&raw, &self.settings.name))
                 .inspect(|sent| self.fresh.stored(sent.seq));
             answers.push(
-                sent.map(|sent| Sent {
-                    id: MessageId::new(sent.seq.into()),
-                    duplicate: sent.duplicate,
+                sent.map(|sent| {
+                    let id = MessageId::new(sent.seq.into());
+                    match sent.duplicate {
+                        true => Sent::duplicate(id),
+                        false => Sent::new(id),
+                    }
                 })
                 .map_err(|error| self.not_sent(error)),
             );

@@ -97,7 +97,7 @@ fn a_send_may_be_dropped_at_every_await_and_is_made_once(url: &str) -> Result<()
         match sent {
             None => Ok(false),
             Some(sent) => {
-                assert!(!sent?.duplicate && again.duplicate);
+                assert!(!sent?.is_duplicate() && again.is_duplicate());
                 Ok(true)
             }
         }

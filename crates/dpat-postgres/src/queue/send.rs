@@ -46,7 +46,7 @@ impl QueueStore {
             session.batch(BEGIN).await?;
             sent = self.send_each(&mut session, batch).await?;
         }
-        let is_news = sent.iter().flatten().any(|one| !one.duplicate);
+        let is_news = sent.iter().flatten().any(|one| !one.is_duplicate());
         let tell = self.telling().filter(|_| is_news);
         session.commit_and_tell(tell).await?;
         for one in sent.iter().flatten() {
@@ -79,10 +79,7 @@ impl QueueStore {
                 let sent = self
                     .insert(&mut alone, message, None, self.now(), false)
                     .await?;
-                Ok(Sent {
-                    id: id(sent),
-                    duplicate: false,
-                })
+                Ok(Sent::new(id(sent)))
             }
             Err(SendError::Backend(error)) => return Err(error),
             Err(refused) => Err(refused),
@@ -210,10 +207,7 @@ impl QueueStore {
         let text = &self.shared.statements.send_many;
         let mut ids = on.rows(text, &params).await?;
         for row in &mut ids {
-            sent.push(Ok(Sent {
-                id: id(row.int(0)?),
-                duplicate: false,
-            }));
+            sent.push(Ok(Sent::new(id(row.int(0)?))));
         }
         run.clear();
         Ok(())
@@ -240,7 +234,7 @@ impl QueueStore {
     }
 
     fn note(&self, sent: Sent) {
-        self.shared.stats.with(|stats| match sent.duplicate {
+        self.shared.stats.with(|stats| match sent.is_duplicate() {
             true => stats.duplicates += 1,
             false => stats.sent += 1,
         });
@@ -278,10 +272,7 @@ impl QueueStore {
             }
         }
         let sent = self.insert(on, message, drawn, now, notifies).await;
-        Ok(Sent {
-            id: id(sent.map_err(backend)?),
-            duplicate: false,
-        })
+        Ok(Sent::new(id(sent.map_err(backend)?)))
     }
 
     async fn known(
@@ -439,8 +430,5 @@ enum Remembered {
 }
 
 fn duplicate(known: i64) -> Sent {
-    Sent {
-        id: id(known),
-        duplicate: true,
-    }
+    Sent::duplicate(id(known))
 }

@@ -108,7 +108,7 @@ fn a_send_or_settlement_whose_answer_is_cut_is_unknown_or_not_done(
         let error = cut.send(message.clone()).await.unwrap_err();
         assert_eq!(error.effect(), Effect::NotDone, "{error}");
         proxy.cut_answers(false);
-        assert!(!cut.send(message).await?.duplicate);
+        assert!(!cut.send(message).await?.is_duplicate());
 
         // A settlement that was done, and nobody heard.
         let settled = cut.receive().await?;

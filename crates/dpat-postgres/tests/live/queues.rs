@@ -319,7 +319,7 @@ fn what_is_refused_leaves_the_transaction_usable(url: &str) -> Result<(), Failed
         assert!(matches!(error, SendError::Invalid(_)), "{error}");
         let first = store.send(&mut tx, &Message::new("one").dedup("d")).await?;
         let again = store.send(&mut tx, &Message::new("two").dedup("d")).await?;
-        assert_eq!((again.id, again.duplicate), (first.id, true));
+        assert_eq!((again.id, again.is_duplicate()), (first.id, true));
         let error = store
             .send(&mut tx, &Message::new("three"))
             .await
@@ -362,7 +362,7 @@ fn of_transactions_at_once_one_remembers_the_deduplication_key(url: &str) -> Res
             });
         }
         let sent = all.join_all().await;
-        assert_eq!(sent.iter().filter(|one| !one.duplicate).count(), 1);
+        assert_eq!(sent.iter().filter(|one| !one.is_duplicate()).count(), 1);
         assert!(sent.iter().all(|one| one.id == sent[0].id), "{sent:?}");
         let received = world.queue.receive_batch(9, NONE).await?;
         assert_eq!(received.len(), 1);
@@ -373,7 +373,7 @@ fn of_transactions_at_once_one_remembers_the_deduplication_key(url: &str) -> Res
         let mut tx = client.transaction().await?;
         world.store.send(&mut tx, &again).await?;
         tx.rollback().await?;
-        assert!(!world.queue.send(again).await?.duplicate);
+        assert!(!world.queue.send(again).await?.is_duplicate());
         world
             .queue
             .settle(received[0].receipt, Outcome::Done)

@@ -70,7 +70,7 @@ impl<'h, H: Harness> Kit<'h, H> {
 
     pub(super) fn send(&self, message: Message) -> Result<MessageId, Violation> {
         let sent = self.try_send(message)?;
-        if sent.duplicate {
+        if sent.is_duplicate() {
             return Err(Violation::new(format!("{} is no duplicate", sent.id)));
         }
         Ok(sent.id)

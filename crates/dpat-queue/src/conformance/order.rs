@@ -157,7 +157,11 @@ pub fn a_double_send_answers_with_the_first<H: Harness>(harness: &H) -> Result<(
     let first = kit.send(message("first"))?;
     kit.send(Message::new("other").dedup("e"))?;
     let double = kit.try_send(message("second"))?;
-    ensure_eq!((double.id, double.duplicate), (first, true), "the answer");
+    ensure_eq!(
+        (double.id, double.is_duplicate()),
+        (first, true),
+        "the answer"
+    );
     let received = kit.receive(10)?;
     ensure_eq!(received.len(), 2, "messages");
     for delivery in &received {
@@ -165,7 +169,7 @@ pub fn a_double_send_answers_with_the_first<H: Harness>(harness: &H) -> Result<(
     }
     let double = kit.try_send(message("third"))?;
     ensure_eq!(
-        (double.id, double.duplicate),
+        (double.id, double.is_duplicate()),
         (first, true),
         "once it is done"
     );

@@ -277,7 +277,7 @@ impl Run {
         let sent = kit.try_send(message)?;
         let known = dedup.and_then(|key| self.model.duplicate(key));
         ensure_eq!(
-            sent.duplicate,
+            sent.is_duplicate(),
             known.is_some(),
             format!("{op:?} is a duplicate")
         );

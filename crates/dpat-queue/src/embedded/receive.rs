@@ -5,43 +5,40 @@ use std::time::Duration;
 
 use dpat_core::Wall;
 
-use super::{After, Embedded, Line, State, Ticket, Waiting};
+use super::{Embedded, Line, State, Ticket, Waiting};
 use crate::error::ReceiveError;
 use crate::machine::Record;
 use crate::message::Delivery;
 
 impl Embedded {
     /// Hands out a message, if it is in memory and there is one.
-    pub(crate) fn receive_at_once(&self, out: &mut Poll<Result<Delivery, ReceiveError>>) {
+    #[inline]
+    pub(crate) fn receive_at_once(&self) -> Poll<Result<Delivery, ReceiveError>> {
         if self.journal.is_some() {
-            return;
+            return Poll::Pending;
         }
         let now = self.now();
-        let after = self.state.with(|state| {
-            if state.is_calm() && state.machine.passes(now) {
-                state.machine.hand_out(out);
-                return None;
+        let mut state = self.state.lock();
+        if state.calm && state.machine.passes(now) {
+            if state.machine.ready_in_row() == 0 {
+                self.intake
+                    .with(|intake| intake.empty_into(&mut state.machine));
             }
-            Some(self.receive_with_care(state, now, out))
-        });
-        if let Some(after) = after {
-            after.finish();
+            if let Some(next) = state.machine.next_of_row() {
+                return Poll::Ready(Ok(next.delivery()));
+            }
         }
+        drop(state);
+        self.receive_with_care(now)
     }
 
     #[cold]
-    fn receive_with_care(
-        &self,
-        state: &mut State,
-        now: Wall,
-        out: &mut Poll<Result<Delivery, ReceiveError>>,
-    ) -> After {
-        let hand_out = |state: &mut State| {
-            if state.is_open() {
-                state.machine.hand_out(out);
-            }
-        };
-        self.change(state, now, hand_out).1
+    fn receive_with_care(&self, now: Wall) -> Poll<Result<Delivery, ReceiveError>> {
+        let delivery = self.with(now, |state| {
+            let open = state.is_open();
+            open.then(|| state.machine.hand_out()).flatten()
+        });
+        delivery.map_or(Poll::Pending, |delivery| Poll::Ready(Ok(delivery)))
     }
 
     /// Waits for a message.
@@ -93,6 +90,20 @@ impl Embedded {
         }
     }
 
+    /// Claims up to so many messages, if nobody waits.
+    fn claim_calmly(&self, max: usize, now: Wall, into: &mut Vec<Delivery>) {
+        self.state.with(|state| {
+            if !state.calm || !state.machine.passes(now) {
+                return;
+            }
+            if state.machine.ready() < max {
+                self.intake
+                    .with(|intake| intake.empty_into(&mut state.machine));
+            }
+            state.machine.hand_out_row(max, into);
+        });
+    }
+
     fn claim(
         &self,
         max: usize,
@@ -102,6 +113,12 @@ impl Embedded {
             queue: self,
             deliveries: Vec::new(),
         };
+        if self.journal.is_none() && max > 0 {
+            self.claim_calmly(max, now, &mut handed_out.deliveries);
+            if !handed_out.deliveries.is_empty() {
+                return Ok((handed_out, None));
+            }
+        }
         let ticket = self.with(now, |state| {
             open(state)?;
             let mut records = Vec::new();

@@ -1,83 +1,81 @@
 //! Sending, and waiting for room.
 
-use std::iter;
 use std::task::Poll;
 use std::vec;
 
+use bytes::Bytes;
 use dpat_core::Wall;
 
-use super::{After, Embedded, Line, State, Ticket, Waiting};
-use crate::at_once;
+use super::{Embedded, Line, State, Ticket, Waiting};
 use crate::config::WhenFull;
 use crate::error::SendError;
 use crate::machine::{Plan, Record, Why};
-use crate::message::{Message, Parts, Sent};
+use crate::message::{Message, MessageId, Sent};
 
 impl Embedded {
     /// Takes the message and sends it, if it is in memory and does not have to wait for room.
+    #[inline]
     pub(crate) fn send_at_once(
         &self,
         message: &mut Option<Message>,
-        out: &mut Poll<Result<Sent, SendError>>,
-    ) {
+    ) -> Poll<Result<Sent, SendError>> {
         if self.journal.is_some() {
-            return;
+            return Poll::Pending;
         }
-        let bytes_max = self.config.message_bytes_max;
-        let plain = message
-            .as_ref()
-            .and_then(|message| message.plain_size(bytes_max));
-        let Some(size) = plain else {
-            self.send_any(message, out);
-            return;
+        let Some(size) = self.plain_size(message.as_ref()) else {
+            return self.send_any(message);
         };
+        match self.leave(size, message) {
+            Some(id) => Poll::Ready(Ok(taken_in(id))),
+            None => self.send_any_soon(size, message),
+        }
+    }
+
+    /// The size of a message, if it has nothing but a payload.
+    #[inline]
+    fn plain_size(&self, message: Option<&Message>) -> Option<u64> {
+        message?.plain_size(self.config.message_bytes_max)
+    }
+
+    /// Leaves a message of this size that has nothing but a payload at the intake, and returns its id.
+    #[inline]
+    fn leave(&self, size: u64, message: &mut Option<Message>) -> Option<u64> {
         let now = self.now();
-        let mut sent = None;
-        let after = self.state.with(|state| {
-            if state.is_calm() && state.machine.passes(now) {
-                sent = state.machine.take_in_turn(size, || taken(message));
-                return None;
-            }
-            Some(self.send_with_care(state, now, (size, message), &mut sent))
-        });
-        match sent {
-            Some(id) => at_once::set(out, Ok(Sent::new(id))),
-            None => self.send_any(message, out),
+        let mut intake = self.intake.lock();
+        let has_room = intake.has_room_for(size, &self.room);
+        has_room.then(|| intake.leave(now, size, || taken(message)))
+    }
+
+    /// Sends what has nothing but a payload, if it does not have to wait for room for more than a moment.
+    #[cold]
+    fn send_any_soon(
+        &self,
+        size: u64,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<Sent, SendError>> {
+        if self.config.when_full == WhenFull::Wait
+            && self.room_comes(size)
+            && let Some(id) = self.leave(size, message)
+        {
+            return Poll::Ready(Ok(taken_in(id)));
         }
-        if let Some(after) = after {
-            after.finish();
-        }
+        self.send_any(message)
     }
 
     /// Sends, in memory, whatever it is, if it does not have to wait for room.
     #[cold]
-    fn send_any(&self, message: &mut Option<Message>, out: &mut Poll<Result<Sent, SendError>>) {
+    fn send_any(&self, message: &mut Option<Message>) -> Poll<Result<Sent, SendError>> {
         let bytes_max = self.config.message_bytes_max;
         let sent = match message.as_ref().map(|message| message.check(bytes_max)) {
             // It was polled after its end.
-            None => return,
+            None => return Poll::Pending,
             Some(Err(invalid)) => Err(invalid.into()),
             Some(Ok(())) => self.try_send(message).map(|(sent, _)| sent),
         };
-        if !matches!(sent, Err(SendError::Full { .. })) || self.config.when_full != WhenFull::Wait {
-            *out = Poll::Ready(sent);
+        if matches!(sent, Err(SendError::Full { .. })) && self.config.when_full == WhenFull::Wait {
+            return Poll::Pending;
         }
-    }
-
-    #[cold]
-    fn send_with_care(
-        &self,
-        state: &mut State,
-        now: Wall,
-        (size, message): (u64, &mut Option<Message>),
-        sent: &mut Option<u64>,
-    ) -> After {
-        let take_in = |state: &mut State| {
-            if state.is_open() {
-                *sent = state.machine.take_in_turn(size, || taken(message));
-            }
-        };
-        self.change(state, now, take_in).1
+        Poll::Ready(sent)
     }
 
     pub(crate) async fn send(&self, message: Message) -> Result<Sent, SendError> {
@@ -113,7 +111,7 @@ impl Embedded {
         sent
     }
 
-    /// Takes in, in memory, at one time and behind one lock, as many as there is room for. Returns the first that has to wait.
+    /// Takes in, in memory and at one time, as many as there is room for. Returns the first that has to wait.
     fn send_together(
         &self,
         batch: &mut vec::IntoIter<Message>,
@@ -121,20 +119,24 @@ impl Embedded {
     ) -> Option<Message> {
         let bytes_max = self.config.message_bytes_max;
         let waits = self.config.when_full == WhenFull::Wait;
-        self.with(self.now(), |state| {
-            let is_open = state.is_open();
+        let now = self.now();
+        let ids = self.intake.with(|intake| {
+            let first = intake.next_id();
+            while let Some(size) = self.plain_size(batch.as_slice().first())
+                && intake.has_room_for(size, &self.room)
+            {
+                let payload = || batch.next().map_or(Bytes::new(), payload);
+                intake.leave(now, size, payload);
+            }
+            first..intake.next_id()
+        });
+        // In one go: each answer is made where it stays.
+        sent.extend(ids.map(|id| Ok(taken_in(id))));
+        if batch.as_slice().is_empty() {
+            return None;
+        }
+        self.with(now, |state| {
             loop {
-                // Their ids are in a row.
-                let mut ids = iter::from_fn(|| {
-                    let next = batch.as_slice().first().filter(|_| is_open)?;
-                    let size = next.plain_size(bytes_max)?;
-                    let take = || batch.next().map_or(Parts::EMPTY, |message| message.parts);
-                    state.machine.take_in_turn(size, take)
-                });
-                if let Some(first) = ids.next() {
-                    let run = first..first + 1 + ids.count() as u64;
-                    sent.extend(run.map(|id| Ok(Sent::new(id))));
-                }
                 let message = batch.next()?;
                 let checked = message.check(bytes_max).map_err(SendError::from);
                 let mut one = Some(message);
@@ -208,27 +210,25 @@ impl Embedded {
         message: &mut Option<Message>,
     ) -> Result<(Sent, Option<Ticket>), SendError> {
         open(state)?;
+        if self.journal.is_none()
+            && let Some(size) = self.plain_size(message.as_ref())
+            && let Some(id) = state.machine.join_row(size, || taken(message))
+        {
+            return Ok((taken_in(id), None));
+        }
         let Some(wanted) = &*message else {
             return Err(SendError::Closed);
         };
-        let plan = state.machine.send(wanted)?;
-        let (id, duplicate) = match &plan {
-            Plan::Duplicate(id) => (*id, true),
-            Plan::Take { id, .. } => (*id, false),
-        };
-        let sent = Sent {
-            duplicate,
-            ..Sent::new(id)
-        };
-        let victims = match plan {
-            Plan::Duplicate(_) => {
+        let (id, victims) = match state.machine.send(wanted)? {
+            Plan::Duplicate(id) => {
                 // The first one may not be durable yet: the answer waits for it.
                 let ticket = self.write(state, Record::Noted)?;
                 state.machine.count_duplicate();
-                return Ok((sent, ticket));
+                return Ok((Sent::duplicate(MessageId::new(id.into())), ticket));
             }
-            Plan::Take { victims, .. } => victims,
+            Plan::Take { victims, id } => (id, victims),
         };
+        let sent = taken_in(id);
         if self.journal.is_none() && victims.is_empty() {
             if let Some(message) = message.take() {
                 state.machine.take_in(id, message);
@@ -262,11 +262,21 @@ impl Embedded {
     }
 }
 
-/// Takes the parts of what is there.
+/// What a send returns that took a message in.
 #[inline]
-fn taken(message: &mut Option<Message>) -> Parts {
-    let message = message.take();
-    message.map_or(Parts::EMPTY, |message| message.parts)
+fn taken_in(id: u64) -> Sent {
+    Sent::new(MessageId::new(id.into()))
+}
+
+/// Takes the payload of what is there.
+#[inline]
+fn taken(message: &mut Option<Message>) -> Bytes {
+    message.take().map_or(Bytes::new(), payload)
+}
+
+#[inline]
+fn payload(message: Message) -> Bytes {
+    message.parts.payload
 }
 
 #[inline]

@@ -12,6 +12,7 @@ impl Machine {
     /// Does what a record says. Total: a record about a message that is not there does nothing.
     #[inline]
     pub(crate) fn apply(&mut self, record: Record) {
+        self.end_row();
         match record {
             Record::Sent {
                 id,
@@ -21,7 +22,7 @@ impl Machine {
                 parts,
             } => {
                 let [at, not_before, expires] = [at, not_before, expires].map(Wall::from_nanos);
-                self.apply_sent(id, at, not_before, expires, parts);
+                self.apply_sent(id, at, (not_before, expires), parts);
             }
             Record::Claimed { id, count, until } => {
                 if let Some(slot) = self.slot_of(id) {
@@ -102,22 +103,26 @@ impl Machine {
     }
 
     #[inline]
-    pub(super) fn apply_sent(
-        &mut self,
-        id: u64,
-        sent_at: Wall,
-        not_before: Wall,
-        expires: Wall,
-        parts: Parts,
-    ) {
+    pub(super) fn apply_sent(&mut self, id: u64, sent_at: Wall, times: (Wall, Wall), parts: Parts) {
         if let Some(key) = parts.dedup() {
             let until = sent_at + self.config.dedup_window;
             self.remember(Arc::clone(key), id, until);
         }
         self.counts.sent += 1;
-        let Some(slot) = self.occupy(id, id) else {
-            return;
-        };
+        self.put(id, sent_at, times, parts);
+    }
+
+    /// Adds a message that was never handed out, and that may be delivered from the first of these times on and ends at the
+    /// second; returns its slot.
+    #[inline]
+    pub(super) fn put(
+        &mut self,
+        id: u64,
+        sent_at: Wall,
+        (not_before, expires): (Wall, Wall),
+        parts: Parts,
+    ) -> Option<u32> {
+        let slot = self.occupy(id, id)?;
         // In place: a whole entry is large to carry about.
         let entry = &mut self.slots[slot as usize];
         entry.id = id;
@@ -129,6 +134,7 @@ impl Machine {
         entry.not_before = not_before;
         entry.expires = expires;
         self.settle_in(slot);
+        Some(slot)
     }
 
     fn apply_done(&mut self, id: u64) {
@@ -232,6 +238,7 @@ impl Machine {
     /// Finds a slot for a message that is not here, whose place is free.
     #[inline]
     fn occupy(&mut self, id: u64, place: u64) -> Option<u32> {
+        self.end_row();
         if self.places.get(place).is_some() || place != id && self.slot_of(id).is_some() {
             return None;
         }
@@ -344,6 +351,7 @@ impl Machine {
     /// Puts a message that is not leased where it belongs: ready, waiting for its time, or behind another.
     #[inline]
     fn schedule(&mut self, slot: u32) {
+        self.end_row();
         let entry = &self.slots[slot as usize];
         let state = if entry.in_lane.before != NONE {
             State::Behind
@@ -390,7 +398,7 @@ impl Machine {
     fn rest(&mut self, slot: u32) {
         let entry = &self.slots[slot as usize];
         let (expires, place) = (entry.expires, entry.place);
-        let priority = entry.parts.priority;
+        let priority = entry.parts.priority();
         if expires < Wall::MAX {
             self.expiry.insert(slot, (expires, place));
             self.look_at(expires);

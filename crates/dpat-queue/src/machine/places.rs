@@ -116,21 +116,6 @@ impl Places {
         self.ring[spot] = slot;
     }
 
-    /// Adds a slot at a place if it is the one behind all, and that needs nothing else.
-    #[inline]
-    pub(super) fn push(&mut self, place: u64, slot: u32) -> bool {
-        let span = self.end - self.base;
-        let full = span == self.ring.len() as u64;
-        if place != self.end || full || span > 2 * self.len as u64 + HOLES {
-            return false;
-        }
-        self.len += 1;
-        self.end += 1;
-        let spot = self.spot(place);
-        self.ring[spot] = slot;
-        true
-    }
-
     #[cold]
     fn insert_elsewhere(&mut self, place: u64, slot: u32) {
         if place < self.base {

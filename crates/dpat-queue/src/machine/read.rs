@@ -24,17 +24,24 @@ impl Machine {
             let id = u64::try_from(after.get()).unwrap_or(u64::MAX);
             self.by_id(id).map_or(id, |entry| entry.place)
         });
-        self.entries_behind(behind)
-            .take(max)
-            .map(|entry| Peeked {
-                id: MessageId::new(entry.id.into()),
-                message: message(&entry.parts),
-                sent_at: entry.sent_at,
-                count: entry.count,
-                leased: entry.state.is_leased(),
-                reason: entry.reason.clone(),
-            })
-            .collect()
+        let slots = self.entries_behind(behind).map(|entry| Peeked {
+            id: MessageId::new(entry.id.into()),
+            message: message(&entry.parts),
+            sent_at: entry.sent_at,
+            count: entry.count,
+            leased: entry.state.is_leased(),
+            reason: entry.reason.clone(),
+        });
+        let row = self.row.behind(behind);
+        let row = row.map(|(id, plain, leased)| Peeked {
+            id: MessageId::new(id.into()),
+            message: message(&plain.parts()),
+            sent_at: plain.sent_at,
+            count: u32::from(leased),
+            leased,
+            reason: None,
+        });
+        slots.chain(row).take(max).collect()
     }
 
     pub(crate) fn dead(&self, after: Option<MessageId>, max: usize) -> Vec<DeadLetter> {
@@ -57,8 +64,9 @@ impl Machine {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let oldest = self.entries().next();
-        let all = self.places.len() as u64;
+        let oldest = self.entries().next().map(|entry| entry.sent_at);
+        let oldest = oldest.or_else(|| self.row.first().map(|plain| plain.sent_at));
+        let all = self.len();
         let ready = self.ready() as u64;
         Stats {
             ready,
@@ -66,8 +74,8 @@ impl Machine {
             leased: self.leased,
             dead: self.dead.len() as u64,
             bytes: self.bytes,
-            oldest_ns: oldest.map(|entry| {
-                let age = self.clock.since(entry.sent_at).as_nanos();
+            oldest_ns: oldest.map(|sent_at| {
+                let age = self.clock.since(sent_at).as_nanos();
                 u64::try_from(age).unwrap_or(u64::MAX)
             }),
             paused: self.paused,
@@ -102,7 +110,7 @@ impl Machine {
     /// Returns how many records an image would have.
     #[cfg(feature = "wal")]
     pub(crate) fn image_len(&self) -> u64 {
-        (self.places.len() + self.dead.len() + self.dedup.len()) as u64
+        self.len() + (self.dead.len() + self.dedup.len()) as u64
     }
 
     /// The whole state as records, for a snapshot.
@@ -127,6 +135,7 @@ impl Machine {
                 parts: entry.parts.clone(),
             }))
         }));
+        image.extend(self.row_image().map(|kept| Record::Kept(Box::new(kept))));
         image.extend(self.dead.iter().map(|(id, dead)| {
             Record::Buried(Box::new(Buried {
                 id: *id,

@@ -7,13 +7,10 @@
 #[cfg(test)]
 mod tests;
 
-use std::mem;
-
 use dpat_core::Wall;
 
 use super::{Entry, Machine, State};
-use crate::config::WhenFull;
-use crate::message::{PRIORITY_DEFAULT, Parts, Receipt};
+use crate::message::PRIORITY_DEFAULT;
 
 /// The marks.
 #[derive(Debug, Default)]
@@ -36,101 +33,9 @@ impl Machine {
     pub(super) fn has_turn(&self, entry: &Entry) -> bool {
         entry.place >= self.turn.next
             && entry.place == entry.id
-            && entry.parts.priority == PRIORITY_DEFAULT
+            && entry.parts.priority() == PRIORITY_DEFAULT
             && entry.not_before == Wall::MIN
             && self.places.is_recent(entry.place)
-    }
-
-    /// Takes a message in that has nothing but a payload, and [this size](crate::Message::plain_size), in turn behind all
-    /// others, where that needs nothing else; returns its id.
-    ///
-    /// This and the two below do what `take_in`, `hand_out` and `take` do, for what asks for the least.
-    #[inline]
-    pub(crate) fn take_in_turn(&mut self, size: u64, take: impl FnOnce() -> Parts) -> Option<u64> {
-        let id = self.next;
-        if self.config.when_full == WhenFull::DropOldest || !self.has_room(size) {
-            return None;
-        }
-        let slot = self.free.last().copied()?;
-        if !self.places.push(id, slot) {
-            return None;
-        }
-        self.free.pop();
-        let entry = &mut self.slots[slot as usize];
-        entry.id = id;
-        entry.place = id;
-        entry.size = size;
-        // What a free slot has is empty: there is nothing to drop.
-        mem::forget(mem::replace(&mut entry.parts, take()));
-        entry.sent_at = self.clock;
-        entry.not_before = Wall::MIN;
-        entry.expires = Wall::MAX;
-        entry.state = State::InTurn;
-        self.next = id + 1;
-        self.bytes += size;
-        self.counts.sent += 1;
-        self.made_ready += 1;
-        self.turn.ready += 1;
-        Some(id)
-    }
-
-    /// Says whether what is in turn is all that can be handed out, and nothing else has to be looked at.
-    #[inline]
-    pub(super) fn goes_by_turns(&self) -> bool {
-        let others = self.ready.len() + self.expiry.len() + self.victims.len();
-        others == 0 && !self.paused
-    }
-
-    /// The slot of the message whose turn it is, where it [goes by turns](Self::goes_by_turns) and is at its mark.
-    #[inline]
-    pub(super) fn next_in_turn(&self) -> Option<u32> {
-        self.places.recent(self.turn.next)
-    }
-
-    /// Hands out the message [whose turn it is](Self::next_in_turn), until then. False: it is not in turn.
-    #[inline]
-    pub(super) fn hand_out_in_turn(&mut self, slot: u32, until: Wall) -> bool {
-        if !self.lease_in_turn(slot, until) {
-            return false;
-        }
-        let entry = &mut self.slots[slot as usize];
-        if self.config.rules.count_at_claim() || entry.count == 0 {
-            entry.count = entry.count.saturating_add(1);
-        }
-        entry.held = true;
-        self.counts.delivered += 1;
-        self.counts.redelivered += u64::from(entry.count > 1);
-        true
-    }
-
-    /// Removes a message that was handed out in turn and is leased since, where nothing else knows of it; none if not so.
-    #[inline]
-    pub(crate) fn settle_in_turn(&mut self, receipt: Receipt, out: &mut Option<Parts>) {
-        let Ok(id) = u64::try_from(receipt.id().get()) else {
-            return;
-        };
-        let Some(slot) = self.places.recent(id) else {
-            return;
-        };
-        let entry = &mut self.slots[slot as usize];
-        let in_turn = entry.state == State::LeasedInTurn && entry.id == id && entry.held;
-        let plain = entry.reason.is_none() && !entry.parts.has_extra();
-        if !in_turn || !plain || u128::from(entry.count) != receipt.token() {
-            return;
-        }
-        entry.count = 0;
-        entry.base = 0;
-        entry.held = false;
-        entry.state = State::Free;
-        // It was none: there is nothing to drop.
-        mem::forget(out.replace(mem::replace(&mut entry.parts, Parts::EMPTY)));
-        self.bytes -= entry.size;
-        self.leased -= 1;
-        self.counts.done += 1;
-        self.made_room = true;
-        self.places.remove_recent(id);
-        self.end_in_turn(id);
-        self.free.push(slot);
     }
 
     /// Whose turn it is.

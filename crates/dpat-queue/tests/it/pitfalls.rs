@@ -58,7 +58,7 @@ fn a_deduplicated_send_answers_with_the_first_id_even_when_that_is_done() {
     let first = sent();
     done(&queue, &receive(&queue, 1).pop().unwrap());
     let second = sent();
-    assert_eq!((second.id, second.duplicate), (first.id, true));
+    assert_eq!((second.id, second.is_duplicate()), (first.id, true));
     assert_eq!(texts(&queue), Vec::<String>::new());
 }
 

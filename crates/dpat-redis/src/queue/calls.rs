@@ -169,12 +169,9 @@ impl Shared {
         let mut sent = Vec::with_capacity(batch.len());
         for _ in batch {
             let (code, number) = (reply.int()?, reply.number()?);
-            let duplicate = code == 1;
             sent.push(match code {
-                0 | 1 => Ok(Sent {
-                    id: id(number),
-                    duplicate,
-                }),
+                0 => Ok(Sent::new(id(number))),
+                1 => Ok(Sent::duplicate(id(number))),
                 2 => full("messages_max", messages_max),
                 3 => full("bytes_max", bytes_max),
                 4 => full("dedup_max", dedup_max),
@@ -183,7 +180,7 @@ impl Shared {
         }
         self.add(|stats| {
             for one in sent.iter().flatten() {
-                match one.duplicate {
+                match one.is_duplicate() {
                     true => stats.duplicates += 1,
                     false => stats.sent += 1,
                 }

@@ -95,10 +95,7 @@ impl QueueStore {
         execute(tx, forget).await.map_err(backend)?;
         let known = find(tx, statement(&statements.dedup).bind(dedup)).await;
         if let Some(row) = known.map_err(backend)? {
-            return Ok(Sent {
-                id: id(column(&row, 0).map_err(backend)?),
-                duplicate: true,
-            });
+            return Ok(Sent::duplicate(id(column(&row, 0).map_err(backend)?)));
         }
         let limit = self.shared.settings.dedup_max;
         let counts = self.counts_sqlx(tx).await.map_err(backend)?;
@@ -132,10 +129,7 @@ impl QueueStore {
             added = insert.map_err(backend)?;
         }
         if let Some(added) = added {
-            return Ok(Sent {
-                id: id(added),
-                duplicate: false,
-            });
+            return Ok(Sent::new(id(added)));
         }
         let counts = self.counts_sqlx(tx).await.map_err(backend)?;
         let live = unsigned(column(&counts, 0).map_err(backend)?);

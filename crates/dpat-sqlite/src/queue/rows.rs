@@ -166,10 +166,7 @@ impl<'t> QueueTx<'t> {
                 .find(&statements.dedup, [dedup], |row| row.get(0))
                 .map_err(backend)?;
             if let Some(known) = known {
-                return Ok(Sent {
-                    id: id(known),
-                    duplicate: true,
-                });
+                return Ok(Sent::duplicate(id(known)));
             }
             let limit = self.settings().dedup_max;
             if self.counts().map_err(backend)?.dedups >= limit {
@@ -192,10 +189,7 @@ impl<'t> QueueTx<'t> {
             self.execute(&statements.remember, params![dedup, sent, until])
                 .map_err(backend)?;
         }
-        Ok(Sent {
-            id: id(sent),
-            duplicate: false,
-        })
+        Ok(Sent::new(id(sent)))
     }
 
     /// Adds a message, unless a limit is reached.

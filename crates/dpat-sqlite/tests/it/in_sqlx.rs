@@ -67,9 +67,12 @@ fn a_message_is_sent_in_sqlx_with_the_change_or_not_at_all() {
             let mut tx = begin(&pool).await;
             change(&mut tx).await;
             let sent = store.send_sqlx(&mut tx, &message).await.unwrap();
-            assert!(!sent.duplicate, "what was rolled back is not remembered");
+            assert!(
+                !sent.is_duplicate(),
+                "what was rolled back is not remembered"
+            );
             let again = store.send_sqlx(&mut tx, &message).await.unwrap();
-            assert_eq!((again.id, again.duplicate), (sent.id, true));
+            assert_eq!((again.id, again.is_duplicate()), (sent.id, true));
             match commits {
                 true => store.commit_sqlx(tx).await.unwrap(),
                 false => tx.rollback().await.unwrap(),

@@ -1,14 +1,12 @@
 //! What goes by turns goes as it would by records, and what is old or out of turn as the rest.
 
-use std::task::Poll;
 use std::time::Duration;
 
 use dpat_core::{Entropy as _, SplitMix64, Wall};
 
 use crate::config::{Builder, Order, WhenFull};
-use crate::error::ReceiveError;
 use crate::machine::{Machine, Plan, Record, State, Why};
-use crate::message::{Delivery, Message, Outcome, Receipt};
+use crate::message::{Delivery, Message, MessageId, Outcome, Receipt};
 use crate::queue::Queue;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,16 +14,6 @@ const SECOND: Duration = Duration::from_secs(1);
 fn machine(set: impl FnOnce(Builder) -> Builder) -> Machine {
     let builder = Queue::builder().visibility(5 * SECOND);
     Machine::new(set(builder).validated().unwrap())
-}
-
-/// Hands out one message.
-fn next(machine: &mut Machine) -> Option<Delivery> {
-    let mut out: Poll<Result<Delivery, ReceiveError>> = Poll::Pending;
-    machine.hand_out(&mut out);
-    match out {
-        Poll::Ready(delivery) => delivery.ok(),
-        Poll::Pending => None,
-    }
 }
 
 /// Does the same by records and without them.
@@ -63,8 +51,8 @@ impl Both {
             machine.apply(record);
         });
         let in_turn = message.plain_size(usize::MAX).and_then(|size| {
-            let parts = || message.parts.clone();
-            self.direct.take_in_turn(size, parts)
+            let payload = || message.parts.payload.clone();
+            self.direct.join_row(size, payload)
         });
         let direct =
             in_turn.or_else(|| send_by(&mut self.direct, message.clone(), Machine::take_in));
@@ -82,7 +70,7 @@ impl Both {
         }
         let mut direct = Vec::new();
         match max {
-            1 => direct.extend(next(&mut self.direct)),
+            1 => direct.extend(self.direct.hand_out()),
             _ => self.direct.hand_out_many(max, &mut direct),
         }
         assert_eq!(direct, by_records);
@@ -104,7 +92,45 @@ impl Both {
             .for_each(|record| self.by_records.apply(record));
     }
 
-    fn compare(&self, what: &str) {
+    fn extend(&mut self, receipt: Receipt, by: Duration) {
+        let [one, other] = self.each(|machine| machine.extend(receipt, by).is_ok());
+        assert_eq!(one, other);
+    }
+
+    fn give_back(&mut self, receipt: Receipt) {
+        self.each(|machine| machine.give_back(receipt));
+    }
+
+    fn purge(&mut self, max: usize) {
+        let [one, other] = self.each(|machine| {
+            let records = machine.purge(max);
+            records
+                .clone()
+                .into_iter()
+                .for_each(|one| machine.apply(one));
+            records
+        });
+        assert_eq!(one, other);
+    }
+
+    fn pause(&mut self, paused: bool) {
+        self.each(|machine| machine.apply(Record::Paused { paused }));
+    }
+
+    fn peek(&mut self, after: u64, max: usize) {
+        let after = Some(MessageId::new(after.into()));
+        let [one, other] = self.each(|machine| machine.peek(after, max));
+        assert_eq!(one, other);
+    }
+
+    fn each<R>(&mut self, run: impl FnMut(&mut Machine) -> R) -> [R; 2] {
+        [&mut self.by_records, &mut self.direct].map(run)
+    }
+
+    fn compare(&mut self, what: &str) {
+        let [one, other] =
+            self.each(|machine| (machine.take_made_ready(), machine.take_made_room()));
+        assert_eq!(one, other, "{what}");
         let [one, other] = [&self.by_records, &self.direct];
         assert_eq!(one.image(), other.image(), "{what}");
         assert_eq!(one.stats(), other.stats(), "{what}");
@@ -167,7 +193,12 @@ fn without_records_the_same_happens() {
                     let newest = both.out.len() as u64 - 1;
                     let at = newest - entropy.below(newest.min(3) + 1);
                     let delivery = both.out.remove(usize::try_from(at).unwrap());
-                    let outcome = match entropy.below(8) {
+                    // Nearly all are done in every other run, and the row goes on.
+                    let others = [8, 200][usize::from(seed % 4 < 2)];
+                    let outcome = match entropy.below(others) {
+                        2 => Outcome::Reject {
+                            reason: "no".to_owned(),
+                        },
                         0 => Outcome::Retry {
                             delay: Duration::from_millis(entropy.below(2_000)),
                             reason: "later".to_owned(),
@@ -176,6 +207,20 @@ fn without_records_the_same_happens() {
                         _ => Outcome::Done,
                     };
                     both.settle(delivery.receipt, &outcome);
+                }
+                9 if entropy.below(4) == 0 => {
+                    let pick = |len: usize| usize::try_from(entropy.below(len as u64)).unwrap();
+                    let out = both.out.get(pick(both.out.len() + 1));
+                    let out = out.map(|delivery| delivery.receipt);
+                    match (entropy.below(16), out) {
+                        (0..5, Some(receipt)) => {
+                            both.extend(receipt, Duration::from_millis(entropy.below(9_000)));
+                        }
+                        (5..9, Some(receipt)) => both.give_back(receipt),
+                        (9, _) => both.purge(pick(4)),
+                        (10..12, _) => both.pause(entropy.below(3) == 0),
+                        _ => both.peek(entropy.below(300), pick(9)),
+                    }
                 }
                 _ => {
                     let most = [100, 6_000][usize::from(entropy.below(40) == 0)];
@@ -197,7 +242,7 @@ fn one_stays_behind(machine: &mut Machine, count: u64) -> Receipt {
     let mut stays = None;
     for _ in 0..count {
         machine.take_in(machine.next, Message::new("m"));
-        let delivery = next(machine).unwrap();
+        let delivery = machine.hand_out().unwrap();
         match stays {
             None => stays = Some(delivery.receipt),
             Some(_) => drop(machine.settle_done(delivery.receipt).unwrap()),
@@ -229,7 +274,7 @@ fn a_message_that_stays_behind_all_others_is_handed_out_first() {
     for _ in 0..1_000 {
         let id = machine.next;
         machine.take_in(id, Message::new("m").priority(9));
-        let delivery = next(&mut machine).unwrap();
+        let delivery = machine.hand_out().unwrap();
         assert_eq!(delivery.id().get(), u128::from(id));
         machine.settle_done(delivery.receipt).unwrap();
     }
