@@ -3,21 +3,20 @@
 mod intake;
 mod receive;
 mod send;
+mod settle;
 
-use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use dpat_core::{AnySleep, AnyTime, Clock, Instant, Sleep, Wall};
 
 use crate::capability::{Capabilities, Capability, OrderScope, Survives};
 use crate::config::Config;
 use crate::error::{BackendError, ManageError, SettleError};
 use crate::machine::{Machine, Record};
-use crate::message::{DeadLetter, MessageId, Outcome, Parts, Peeked, Receipt, Stats};
+use crate::message::{DeadLetter, MessageId, Parts, Peeked, Receipt, Stats};
 use crate::sync::Lock;
 use crate::trace;
 use crate::wait::{Place, WaitList, Wakes};
@@ -59,6 +58,8 @@ pub(crate) struct State {
     pub(crate) machine: Machine,
     /// In memory: it [is calm](Self::is_calm).
     calm: bool,
+    /// The intake is open. While it is closed nothing is in it.
+    intake_open: bool,
     receivers: WaitList,
     senders: WaitList,
     /// Some sender waits for bytes: whoever waits behind may need fewer.
@@ -68,8 +69,7 @@ pub(crate) struct State {
     failed: Option<BackendError>,
 }
 
-/// What a change leaves to be woken and dropped outside of the lock; mostly nothing.
-#[derive(Default)]
+/// What a change leaves to be woken and dropped outside of the lock.
 #[must_use]
 struct After {
     wakes: Wakes,
@@ -77,9 +77,10 @@ struct After {
 }
 
 impl After {
-    #[inline]
     fn finish(self) {
-        self.wakes.wake();
+        let Self { wakes, trash } = self;
+        wakes.wake();
+        drop(trash);
     }
 }
 
@@ -114,7 +115,7 @@ impl State {
 
     /// Changes it at the time of the last look at the clock.
     #[inline]
-    fn change<R>(&mut self, run: impl FnOnce(&mut Self) -> R) -> (R, After) {
+    fn change<R>(&mut self, run: impl FnOnce(&mut Self) -> R) -> (R, Option<After>) {
         // While this runs nobody comes to wait.
         let nobody = self.nobody_waits();
         let due_before = match nobody {
@@ -122,12 +123,12 @@ impl State {
             false => self.begin(),
         };
         let result = run(self);
-        let mut after = After::default();
-        if !nobody || self.machine.has_trash() {
-            after.wakes = self.wakes(due_before);
-            after.trash = self.machine.take_trash();
+        if nobody && !self.machine.has_trash() {
+            return (result, None);
         }
-        (result, after)
+        let wakes = self.wakes(due_before);
+        let trash = self.machine.take_trash();
+        (result, Some(After { wakes, trash }))
     }
 
     /// Before a change, where somebody waits: returns when something becomes ready by itself.
@@ -188,6 +189,7 @@ impl Embedded {
         let state = State {
             machine,
             calm: true,
+            intake_open: false,
             receivers: WaitList::default(),
             senders: WaitList::default(),
             senders_differ: false,
@@ -195,16 +197,14 @@ impl Embedded {
             closed: false,
             failed: None,
         };
-        let (mut intake, room) = (Intake::default(), Room::new());
-        intake.open_for(&state, &room);
         Self {
             name: "memory",
             survives: Survives::Nothing,
             config,
             began: (time.now(), time.wall()),
             time,
-            intake: Lock::new(intake),
-            room,
+            intake: Lock::new(Intake::default()),
+            room: Room::new(),
             state: Lock::new(state),
             journal: None,
         }
@@ -273,20 +273,30 @@ impl Embedded {
         if self.journal.is_some() {
             return run(state);
         }
-        self.intake.with(|intake| {
-            intake.empty_into(&mut state.machine);
-            let result = run(state);
-            state.calm = state.is_calm();
-            intake.open_for(state, &self.room);
-            result
-        })
+        if state.intake_open {
+            return self.intake.with(|intake| {
+                intake.empty_into(&mut state.machine);
+                let result = run(state);
+                intake.open_if_calm(state, &self.room);
+                result
+            });
+        }
+        let result = run(state);
+        state.calm = state.is_calm();
+        if state.calm && state.machine.is_row_open() {
+            self.intake
+                .with(|intake| intake.open_if_calm(state, &self.room));
+        }
+        result
     }
 
     /// Runs alone at the time `now`; wakes and drops outside of the lock.
     #[inline]
     pub(crate) fn with<R>(&self, now: Wall, run: impl FnOnce(&mut State) -> R) -> R {
         let (result, after) = self.with_all(|state| self.change(state, now, run));
-        after.finish();
+        if let Some(after) = after {
+            after.finish();
+        }
         result
     }
 
@@ -297,7 +307,7 @@ impl Embedded {
         state: &mut State,
         now: Wall,
         run: impl FnOnce(&mut State) -> R,
-    ) -> (R, After) {
+    ) -> (R, Option<After>) {
         state.change(|state| {
             if state.machine.tick(now) {
                 self.expire(state);
@@ -321,7 +331,9 @@ impl Embedded {
     #[inline]
     fn with_no_look<R>(&self, run: impl FnOnce(&mut State) -> R) -> R {
         let (result, after) = self.with_all(|state| state.change(run));
-        after.finish();
+        if let Some(after) = after {
+            after.finish();
+        }
         result
     }
 
@@ -389,201 +401,6 @@ impl Embedded {
             state.all_wakes()
         });
         wakes.wake();
-    }
-
-    /// Settles, if it is in memory. A lease is as good as its receipt, whatever the time.
-    #[inline]
-    pub(crate) fn settle_at_once(
-        &self,
-        receipt: Receipt,
-        outcome: &Outcome,
-    ) -> Poll<Result<(), SettleError>> {
-        if self.journal.is_some() {
-            return Poll::Pending;
-        }
-        if matches!(outcome, Outcome::Done) {
-            let settled = self.state.with(|state| self.settle_calmly(state, receipt));
-            if settled.is_some() {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        self.settle_with_care(receipt, outcome)
-    }
-
-    #[cold]
-    fn settle_with_care(
-        &self,
-        receipt: Receipt,
-        outcome: &Outcome,
-    ) -> Poll<Result<(), SettleError>> {
-        Poll::Ready(match outcome {
-            Outcome::Done => self.settle_done(receipt).map(drop),
-            _ => self.write_settlement(receipt, outcome).map(drop),
-        })
-    }
-
-    /// Settles what is done and nobody waits for.
-    #[inline]
-    fn settle_calmly(&self, state: &mut State, receipt: Receipt) -> Option<Bytes> {
-        if !state.calm {
-            return None;
-        }
-        let payload = state.machine.settle_in_row(receipt)?;
-        self.room.add(1, Parts::plain_size(&payload));
-        Some(payload)
-    }
-
-    pub(crate) async fn settle(
-        &self,
-        receipt: Receipt,
-        outcome: &Outcome,
-    ) -> Result<(), SettleError> {
-        let ticket = self.write_settlement(receipt, outcome)?;
-        Ok(self.answer(ticket).await?)
-    }
-
-    /// Settles what is done, in memory, and returns what is to be dropped. Its lease is as good as its receipt, whatever the
-    /// time.
-    fn settle_done(&self, receipt: Receipt) -> Result<Parts, SettleError> {
-        self.with_no_look(|state| {
-            state.check()?;
-            state.machine.settle_done(receipt)
-        })
-    }
-
-    #[inline]
-    pub(crate) fn write_settlement(
-        &self,
-        receipt: Receipt,
-        outcome: &Outcome,
-    ) -> Result<Option<Ticket>, SettleError> {
-        self.with(self.now(), |state| self.settle_now(state, receipt, outcome))
-    }
-
-    #[inline]
-    fn settle_now(
-        &self,
-        state: &mut State,
-        receipt: Receipt,
-        outcome: &Outcome,
-    ) -> Result<Option<Ticket>, SettleError> {
-        state.check()?;
-        let record = state.machine.settle(receipt, outcome)?;
-        #[cfg(feature = "test-util")]
-        if !self.config.rules.reject_at_once() {
-            let mut ticket = None;
-            for step in state.machine.in_two_steps(record) {
-                ticket = self.write(state, step)?;
-            }
-            return Ok(ticket);
-        }
-        Ok(self.write(state, record)?)
-    }
-
-    /// Settles all, in memory, at one time and behind one lock.
-    fn settle_together<'o>(
-        &self,
-        batch: impl ExactSizeIterator<Item = (Receipt, &'o Outcome)>,
-    ) -> Vec<Result<(), SettleError>> {
-        let mut batch = batch.peekable();
-        let (mut trash, mut settled) = (Vec::new(), Vec::with_capacity(batch.len()));
-        let mut done = Vec::with_capacity(batch.len());
-        self.state.with(|state| {
-            while let Some((receipt, Outcome::Done)) = batch.peek()
-                && let Some(payload) = self.settle_calmly(state, *receipt)
-            {
-                done.push(payload);
-                settled.push(Ok(()));
-                batch.next();
-            }
-        });
-        if batch.len() == 0 {
-            return settled;
-        }
-        self.with(self.now(), |state| {
-            let failed = state.failed.is_some();
-            let settle = |(receipt, outcome): (Receipt, &Outcome)| match outcome {
-                Outcome::Done if !failed => {
-                    trash.push(state.machine.settle_done(receipt)?);
-                    Ok(())
-                }
-                _ => self.settle_now(state, receipt, outcome).map(drop),
-            };
-            settled.extend(batch.map(settle));
-        });
-        settled
-    }
-
-    pub(crate) async fn settle_all(
-        &self,
-        batch: impl ExactSizeIterator<Item = (Receipt, &Outcome)>,
-    ) -> Vec<Result<(), SettleError>> {
-        if self.journal.is_none() {
-            return self.settle_together(batch);
-        }
-        // All are written before the first is waited for: they share a sync.
-        let batch: Vec<_> = batch.collect();
-        let mut written = Vec::new();
-        let mut rest = batch.as_slice();
-        while let Some(&(receipt, outcome)) = rest.first() {
-            // Records of one size, so that they fit into a frame. Reasons may be long, and whether there is room for a dead
-            // letter depends on those before it.
-            let done = |(_, outcome): &&(_, &Outcome)| matches!(outcome, Outcome::Done);
-            let together = rest.iter().take(PURGE_STEP).take_while(done).count();
-            let (now, later) = rest.split_at(together.max(1));
-            written.push(match now {
-                [_] => match self.write_settlement(receipt, outcome) {
-                    Ok(ticket) => (vec![Ok(())], ticket),
-                    Err(error) => (vec![Err(error)], None),
-                },
-                _ => self.write_done(now),
-            });
-            rest = later;
-        }
-        let mut settled = Vec::with_capacity(batch.len());
-        for (answers, ticket) in written {
-            let durable = self.answer(ticket).await;
-            settled.extend(answers.into_iter().map(|answer| match &durable {
-                Err(error) => answer.and(Err(error.clone().into())),
-                Ok(()) => answer,
-            }));
-        }
-        settled
-    }
-
-    /// Writes down as one batch what is done, and returns the answer of each and what they all wait for. What is stale is
-    /// left out; what cannot be written is refused as a whole.
-    fn write_done(
-        &self,
-        batch: &[(Receipt, &Outcome)],
-    ) -> (Vec<Result<(), SettleError>>, Option<Ticket>) {
-        let written = self.with(self.now(), |state| {
-            state.check()?;
-            let mut known = HashSet::with_capacity(batch.len());
-            let mut records = Vec::with_capacity(batch.len());
-            let decide = |(receipt, outcome): &(Receipt, &Outcome)| {
-                let record = state.machine.settle(*receipt, outcome)?;
-                // The second of two for one message comes too late.
-                if !known.insert(receipt.id()) {
-                    return Err(SettleError::Stale);
-                }
-                records.push(record);
-                Ok(())
-            };
-            let answers = batch.iter().map(decide).collect();
-            let ticket = match &self.journal {
-                Some(journal) if !records.is_empty() => Some(journal.submit(&records)?),
-                _ => None,
-            };
-            records
-                .into_iter()
-                .for_each(|record| state.machine.apply(record));
-            Ok::<_, BackendError>((answers, ticket))
-        });
-        written.unwrap_or_else(|error| {
-            let refused = || Err(error.clone().into());
-            (batch.iter().map(|_| refused()).collect(), None)
-        })
     }
 
     pub(crate) fn extend(&self, receipt: Receipt, by: Duration) -> Result<(), SettleError> {

@@ -166,7 +166,8 @@ impl Intake {
 
     /// Says what may be left from now on: the intake is empty.
     #[inline]
-    pub(super) fn open_for(&mut self, state: &State, room: &Room) {
+    pub(super) fn open_if_calm(&mut self, state: &mut State, room: &Room) {
+        state.calm = state.is_calm();
         let machine = &state.machine;
         self.is_open = state.calm && machine.is_row_open();
         self.next = machine.next_id();
@@ -174,5 +175,6 @@ impl Intake {
         (self.messages, self.bytes) = machine.room();
         self.taken = (0, 0);
         room.reset();
+        state.intake_open = self.is_open;
     }
 }

@@ -20,12 +20,17 @@ impl Embedded {
         let now = self.now();
         let mut state = self.state.lock();
         if state.calm && state.machine.passes(now) {
-            if state.machine.ready_in_row() == 0 {
+            if state.intake_open && state.machine.ready_in_row() == 0 {
                 self.intake
                     .with(|intake| intake.empty_into(&mut state.machine));
             }
             if let Some(next) = state.machine.next_of_row() {
                 return Poll::Ready(Ok(next.delivery()));
+            }
+            if !state.intake_open
+                && let Some(delivery) = state.machine.hand_out()
+            {
+                return Poll::Ready(Ok(delivery));
             }
         }
         drop(state);
@@ -96,11 +101,14 @@ impl Embedded {
             if !state.calm || !state.machine.passes(now) {
                 return;
             }
-            if state.machine.ready() < max {
+            if state.intake_open && state.machine.ready() < max {
                 self.intake
                     .with(|intake| intake.empty_into(&mut state.machine));
             }
-            state.machine.hand_out_row(max, into);
+            match state.intake_open {
+                true => state.machine.hand_out_row(max, into),
+                false => state.machine.hand_out_many(max, into),
+            }
         });
     }
 
