@@ -27,11 +27,6 @@ impl Embedded {
             if let Some(next) = state.machine.next_of_row() {
                 return Poll::Ready(Ok(next.delivery()));
             }
-            if !state.intake_open
-                && let Some(delivery) = state.machine.hand_out()
-            {
-                return Poll::Ready(Ok(delivery));
-            }
         }
         drop(state);
         self.receive_with_care(now)
@@ -39,9 +34,15 @@ impl Embedded {
 
     #[cold]
     fn receive_with_care(&self, now: Wall) -> Poll<Result<Delivery, ReceiveError>> {
-        let delivery = self.with(now, |state| {
-            let open = state.is_open();
-            open.then(|| state.machine.hand_out()).flatten()
+        let delivery = self.state.with(|state| {
+            let calm = state.calm && !state.intake_open && state.machine.passes(now);
+            calm.then(|| state.machine.hand_out()).flatten()
+        });
+        let delivery = delivery.or_else(|| {
+            self.with(now, |state| {
+                let open = state.is_open();
+                open.then(|| state.machine.hand_out()).flatten()
+            })
         });
         delivery.map_or(Poll::Pending, |delivery| Poll::Ready(Ok(delivery)))
     }

@@ -21,16 +21,9 @@ impl Embedded {
             return Poll::Pending;
         }
         if matches!(outcome, Outcome::Done) {
-            let mut state = self.state.lock();
-            if let Some(payload) = self.settle_calmly(&mut state, receipt) {
-                drop(state);
-                drop(payload);
+            let settled = self.state.with(|state| self.settle_calmly(state, receipt));
+            if settled.is_some() {
                 return Poll::Ready(Ok(()));
-            }
-            if state.calm && !state.intake_open {
-                let settled = state.machine.settle_done(receipt);
-                drop(state);
-                return Poll::Ready(settled.map(drop));
             }
         }
         self.settle_with_care(receipt, outcome)
@@ -71,9 +64,15 @@ impl Embedded {
     /// Settles what is done, in memory, and returns what is to be dropped. Its lease is as good as its receipt, whatever the
     /// time.
     fn settle_done(&self, receipt: Receipt) -> Result<Parts, SettleError> {
-        self.with_no_look(|state| {
-            state.check()?;
-            state.machine.settle_done(receipt)
+        let settled = self.state.with(|state| {
+            let calm = state.calm && !state.intake_open;
+            calm.then(|| state.machine.settle_done(receipt))
+        });
+        settled.unwrap_or_else(|| {
+            self.with_no_look(|state| {
+                state.check()?;
+                state.machine.settle_done(receipt)
+            })
         })
     }
 
