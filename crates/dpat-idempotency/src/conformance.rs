@@ -31,6 +31,7 @@ mod placed;
 mod random;
 mod responses;
 mod stores;
+mod written;
 
 use std::fmt;
 use std::future::Future;
@@ -63,6 +64,7 @@ pub use stores::{
     purging_takes_what_may_be_forgotten, random_swaps_match_the_model, rows_are_kept_apart,
     rows_survive_reopening, scans_go_in_order_and_pages, versions_never_come_back,
 };
+pub use written::Written;
 
 use crate::error::{BeginError, FinishError, ResolveError, StoreError};
 use crate::fingerprint::Fingerprint;

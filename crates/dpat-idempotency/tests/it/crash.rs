@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use dpat_core::{ManualTime, Wall};
+use dpat_idempotency::conformance::Written;
 use dpat_idempotency::inbox::{Accepted, MemoryDb, accept};
-use dpat_idempotency::{AnyStore, BeginError, RunError};
+use dpat_idempotency::{AnyStore, BeginError, Change, Key, RunError, Store};
 use dpat_testkit::{End, drop_at_every_await};
 
 use crate::world::{Cut, Effects, LEASE, Shaky, body, key, responses, run};
@@ -147,5 +148,29 @@ fn with_an_inbox_a_crash_at_every_step_leaves_one_effect() {
         }
         assert!(acknowledged);
         assert_eq!(db.get(b"count"), Some(vec![1]), "death at step {dies_at}");
+    }
+}
+
+#[test]
+fn what_was_written_until_a_store_failed_is_checked_and_what_is_lost_is_found() {
+    for at in 0..8 {
+        for cut in [Cut::Before, Cut::After] {
+            let store = Shaky::cut(at, cut, false);
+            let written = Written::new(store.clone());
+            run(written.count_up(1)).unwrap();
+            // It loads and swaps in turns.
+            assert_eq!(written.told(), (at / 2, at % 2), "{at} {cut:?}");
+            run(written.check()).unwrap();
+            // Somebody takes back what was acknowledged, or puts what nobody did.
+            let key = Key::new("laws", "row 1").unwrap();
+            let row = run(store.load(&key)).unwrap();
+            let put = Change::Put {
+                bytes: Bytes::from_static(b"77"),
+                expires: None,
+            };
+            run(store.swap(&key, row.map(|row| row.version), put)).unwrap();
+            let lost = run(written.check()).unwrap_err().to_string();
+            assert!(lost.starts_with("row 1: 77 instead of "), "{lost}");
+        }
     }
 }

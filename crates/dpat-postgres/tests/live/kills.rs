@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dpat_core::{Classify, Effect, Entropy, SplitMix64, SystemClock, TokioTime};
+use dpat_idempotency::conformance::Written;
 use dpat_idempotency::{Fingerprint, Key};
 use dpat_postgres::tokio_postgres::Client;
-use dpat_postgres::{Arrived, Config, EngineError, Inbox, QueueSettings, QueueStore, commit};
+use dpat_postgres::{
+    Arrived, Config, EngineError, Inbox, QueueSettings, QueueStore, ResponseLimits, ResponseStore,
+    commit,
+};
 use dpat_queue::{Delivery, Message, Outcome, Queue, Survives};
 use dpat_testkit::live::Live;
 use dpat_testkit::servers::Server;
 use libtest_mimic::{Failed, Trial};
+use tokio::task::JoinHandle;
 
 use crate::kit::{self, run};
 
@@ -29,6 +34,10 @@ pub(crate) fn trials(live: &Live) -> Vec<Trial> {
         live.faults(
             "with_an_inbox_a_message_takes_effect_once_though_the_server_is_killed",
             with_an_inbox_a_message_takes_effect_once_though_the_server_is_killed,
+        ),
+        live.faults(
+            "a_killed_server_keeps_every_row_whose_change_was_acknowledged",
+            a_killed_server_keeps_every_row_whose_change_was_acknowledged,
         ),
     ]
 }
@@ -398,6 +407,55 @@ fn with_an_inbox_a_message_takes_effect_once_though_the_server_is_killed(
     assert!(
         effects.iter().copied().eq(0..3 * EACH),
         "each once: {effects:?}"
+    );
+    Ok(())
+}
+
+/// Several rows at one time, so that their changes go together, in one statement.
+fn a_killed_server_keeps_every_row_whose_change_was_acknowledged(
+    mut server: Server,
+) -> Result<(), Failed> {
+    const ROWS: u64 = 24;
+    let rounds = rounds();
+    let config = Config::new(&server.url(), "rows")?.timeout(Duration::from_secs(2))?;
+    let store = run(ResponseStore::open(&config, ResponseLimits::DEFAULT))?;
+    let written = Arc::new(Written::new(store));
+    let entropy = SplitMix64::stream(13, "rows");
+    let (mut counted, mut tried) = (0, 0);
+    while counted < rounds {
+        tried += 1;
+        assert!(
+            tried <= 10 * rounds,
+            "{counted} of {tried} rounds had an unknown outcome"
+        );
+        let before = written.told();
+        let enough = before.0 + 1 + entropy.below(200);
+        let writers = run(async {
+            let count_up = |row| {
+                let written = Arc::clone(&written);
+                tokio::spawn(async move { written.count_up(row).await })
+            };
+            let writers: Vec<_> = (0..ROWS).map(count_up).collect();
+            // On a slow machine all may have given up before.
+            while written.told().0 < enough && !writers.iter().all(JoinHandle::is_finished) {
+                tokio::task::yield_now().await;
+            }
+            writers
+        });
+        server.kill();
+        run(async {
+            for writer in writers {
+                writer.await??;
+            }
+            Ok::<_, Failed>(())
+        })?;
+        server.restart()?;
+        run(written.check())?;
+        counted += u64::from(written.told().1 > before.1);
+    }
+    let (acknowledged, unknown) = written.told();
+    println!(
+        "{counted} rounds counted of {tried}: {acknowledged} changes acknowledged, {unknown} unknown, none lost"
     );
     Ok(())
 }
