@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dpat_core::{Classify as _, Effect, Entropy as _, SplitMix64};
+use dpat_nats::dpat_idempotency::conformance::Written;
 use dpat_nats::dpat_queue::{Delivery, Message, Outcome, Queue, Survives};
-use dpat_nats::{ServerVersion, StreamQueue};
+use dpat_nats::{Connection, ResponseStore, ServerVersion, StoreSettings, StreamQueue};
 use dpat_testkit::live::Live;
 use dpat_testkit::servers::Server;
 use libtest_mimic::{Failed, Trial};
 use tokio::sync::Mutex;
 
 use super::faults::small;
-use super::kit::{block_on, connect, trials};
+use super::kit::{block_on, config, connect, trials};
 
 /// How many rounds there are, unless `DPAT_KILL_ROUNDS` says otherwise.
 const ROUNDS: u64 = 5;
@@ -25,7 +26,18 @@ const LEASE: Duration = Duration::from_secs(1);
 const SETTLED_STAYS: ServerVersion = ServerVersion::new(2, 15, 0);
 
 pub(crate) fn trials(live: &Live) -> Vec<Trial> {
-    trials!(live, faults a_killed_server_loses_no_message_that_was_acknowledged)
+    trials!(
+        live,
+        faults a_killed_server_loses_no_message_that_was_acknowledged,
+        faults a_killed_server_keeps_every_row_whose_change_was_acknowledged,
+    )
+}
+
+fn rounds() -> u64 {
+    let rounds = std::env::var("DPAT_KILL_ROUNDS").ok();
+    rounds
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(ROUNDS)
 }
 
 /// What became of each message, by its number.
@@ -116,10 +128,7 @@ impl Round {
 fn a_killed_server_loses_no_message_that_was_acknowledged(
     mut server: Server,
 ) -> Result<(), Failed> {
-    let rounds = std::env::var("DPAT_KILL_ROUNDS").ok();
-    let rounds: u64 = rounds
-        .and_then(|rounds| rounds.parse().ok())
-        .unwrap_or(ROUNDS);
+    let rounds = rounds();
     let connection = connect(&server.url())?;
     let settings = small("kills")?.visibility(LEASE).bytes_max(64 << 20);
     let store = block_on(StreamQueue::open(&connection, settings.clone()))?;
@@ -194,4 +203,25 @@ async fn drain(round: &Round, store: &StreamQueue) -> Result<(), Failed> {
             return Ok(());
         }
     }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "a run of many rounds says what it has counted"
+)]
+fn a_killed_server_keeps_every_row_whose_change_was_acknowledged(
+    mut server: Server,
+) -> Result<(), Failed> {
+    let config = config(&server.url())?.request_timeout(Duration::from_secs(2))?;
+    let connection = block_on(Connection::open(&config))?;
+    let settings = StoreSettings::new("rows")?.bytes_max(64 << 20);
+    let written = Written::new(block_on(ResponseStore::open(&connection, settings))?);
+    let restart = |server: &mut Server| server.restart().map_err(|error| error.to_string());
+    let entropy = SplitMix64::stream(13, "rows");
+    // Each has to end within the deadline of what runs here.
+    for _ in 0..rounds() {
+        let counted = written.rounds(1, &entropy, &mut server, Server::kill, restart);
+        println!("{}", block_on(counted)?);
+    }
+    Ok(())
 }

@@ -18,7 +18,6 @@ use dpat_queue::{Delivery, Message, Outcome, Queue, Survives};
 use dpat_testkit::live::Live;
 use dpat_testkit::servers::Server;
 use libtest_mimic::{Failed, Trial};
-use tokio::task::JoinHandle;
 
 use crate::kit::{self, run};
 
@@ -411,51 +410,14 @@ fn with_an_inbox_a_message_takes_effect_once_though_the_server_is_killed(
     Ok(())
 }
 
-/// Several rows at one time, so that their changes go together, in one statement.
 fn a_killed_server_keeps_every_row_whose_change_was_acknowledged(
     mut server: Server,
 ) -> Result<(), Failed> {
-    const ROWS: u64 = 24;
-    let rounds = rounds();
     let config = Config::new(&server.url(), "rows")?.timeout(Duration::from_secs(2))?;
-    let store = run(ResponseStore::open(&config, ResponseLimits::DEFAULT))?;
-    let written = Arc::new(Written::new(store));
+    let written = Written::new(run(ResponseStore::open(&config, ResponseLimits::DEFAULT))?);
+    let restart = |server: &mut Server| server.restart().map_err(|error| error.to_string());
     let entropy = SplitMix64::stream(13, "rows");
-    let (mut counted, mut tried) = (0, 0);
-    while counted < rounds {
-        tried += 1;
-        assert!(
-            tried <= 10 * rounds,
-            "{counted} of {tried} rounds had an unknown outcome"
-        );
-        let before = written.told();
-        let enough = before.0 + 1 + entropy.below(200);
-        let writers = run(async {
-            let count_up = |row| {
-                let written = Arc::clone(&written);
-                tokio::spawn(async move { written.count_up(row).await })
-            };
-            let writers: Vec<_> = (0..ROWS).map(count_up).collect();
-            // On a slow machine all may have given up before.
-            while written.told().0 < enough && !writers.iter().all(JoinHandle::is_finished) {
-                tokio::task::yield_now().await;
-            }
-            writers
-        });
-        server.kill();
-        run(async {
-            for writer in writers {
-                writer.await??;
-            }
-            Ok::<_, Failed>(())
-        })?;
-        server.restart()?;
-        run(written.check())?;
-        counted += u64::from(written.told().1 > before.1);
-    }
-    let (acknowledged, unknown) = written.told();
-    println!(
-        "{counted} rounds counted of {tried}: {acknowledged} changes acknowledged, {unknown} unknown, none lost"
-    );
+    let counted = written.rounds(rounds(), &entropy, &mut server, Server::kill, restart);
+    println!("{}", run(counted)?);
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dpat_core::{Classify, Effect, Entropy, SplitMix64, SystemClock, SystemEntropy, TokioTime};
+use dpat_idempotency::conformance::Written;
 use dpat_idempotency::{AnyStore, BeginError, Begun, Fingerprint, Key, Resolution, Responses};
 use dpat_queue::{Delivery, Message, Outcome, Queue, Survives};
 use dpat_redis::{Config, QueueSettings, QueueStore, ResponseLimits, ResponseStore};
@@ -30,7 +31,18 @@ pub(crate) fn trials(live: &Live) -> Vec<Trial> {
             "with_a_response_store_no_effect_is_there_twice_though_the_server_is_killed",
             with_a_response_store_no_effect_is_there_twice_though_the_server_is_killed,
         ),
+        live.faults(
+            "a_killed_server_keeps_every_row_whose_change_was_acknowledged",
+            a_killed_server_keeps_every_row_whose_change_was_acknowledged,
+        ),
     ]
+}
+
+fn rounds() -> u64 {
+    let rounds = std::env::var("DPAT_KILL_ROUNDS").ok();
+    rounds
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(ROUNDS)
 }
 
 /// What became of each message, by its number.
@@ -125,10 +137,7 @@ impl Round {
 fn a_killed_server_loses_nothing_acknowledged_and_brings_nothing_back(
     mut server: Server,
 ) -> Result<(), Failed> {
-    let rounds = std::env::var("DPAT_KILL_ROUNDS")
-        .ok()
-        .and_then(|rounds| rounds.parse().ok());
-    let rounds: u64 = rounds.unwrap_or(ROUNDS);
+    let rounds = rounds();
     let config = Config::new(&server.url(), "kills")?.timeout(Duration::from_secs(20))?;
     let settings = QueueSettings {
         visibility: Duration::from_secs(600),
@@ -359,4 +368,16 @@ fn with_a_response_store_no_effect_is_there_twice_though_the_server_is_killed(
 fn left(acting: &Acting) -> Result<bool, Failed> {
     let stats = run(acting.queue.stats())?;
     Ok(stats.ready + stats.waiting + stats.leased > 0)
+}
+
+fn a_killed_server_keeps_every_row_whose_change_was_acknowledged(
+    mut server: Server,
+) -> Result<(), Failed> {
+    let config = Config::new(&server.url(), "rows")?.timeout(Duration::from_secs(2))?;
+    let written = Written::new(run(ResponseStore::open(&config, ResponseLimits::DEFAULT))?);
+    let restart = |server: &mut Server| server.restart().map_err(|error| error.to_string());
+    let entropy = SplitMix64::stream(13, "rows");
+    let counted = written.rounds(rounds(), &entropy, &mut server, Server::kill, restart);
+    println!("{}", run(counted)?);
+    Ok(())
 }
