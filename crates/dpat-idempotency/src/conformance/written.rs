@@ -1,6 +1,7 @@
 //! Rows that are written until their store fails.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::future::{Future as _, poll_fn};
 use std::task::Poll;
 
@@ -51,13 +52,13 @@ impl<S: Store> Written<S> {
     ///
     /// # Errors
     /// How the store breaks its promises; that too few rounds counted.
-    pub async fn rounds<V>(
+    pub async fn rounds<V, E: fmt::Display>(
         &self,
         rounds: u64,
         entropy: &SplitMix64,
         server: &mut V,
         kill: impl Fn(&mut V),
-        restart: impl Fn(&mut V) -> Result<(), String>,
+        restart: impl Fn(&mut V) -> Result<(), E>,
     ) -> Result<String, Violation> {
         let (mut counted, mut tried, mut all) = (0, 0, 0);
         while counted < rounds {
@@ -68,7 +69,7 @@ impl<S: Store> Written<S> {
             tried += 1;
             let enough = 1 + entropy.below(200);
             let (acknowledged, unknown) = self.count_up(ROWS, enough, || kill(server)).await?;
-            restart(server)?;
+            restart(server).map_err(|error| Violation::new(error.to_string()))?;
             self.check().await?;
             counted += u64::from(acknowledged > 0 && unknown > 0);
             all += acknowledged;

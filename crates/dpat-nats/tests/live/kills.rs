@@ -216,11 +216,10 @@ fn a_killed_server_keeps_every_row_whose_change_was_acknowledged(
     let connection = block_on(Connection::open(&config))?;
     let settings = StoreSettings::new("rows")?.bytes_max(64 << 20);
     let written = Written::new(block_on(ResponseStore::open(&connection, settings))?);
-    let restart = |server: &mut Server| server.restart().map_err(|error| error.to_string());
     let entropy = SplitMix64::stream(13, "rows");
     // Each has to end within the deadline of what runs here.
     for _ in 0..rounds() {
-        let counted = written.rounds(1, &entropy, &mut server, Server::kill, restart);
+        let counted = written.rounds(1, &entropy, &mut server, Server::kill, Server::restart);
         println!("{}", block_on(counted)?);
     }
     Ok(())

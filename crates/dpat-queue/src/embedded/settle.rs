@@ -105,7 +105,7 @@ impl Embedded {
         Ok(self.write(state, record)?)
     }
 
-    /// Settles all, in memory, at one time and behind one lock.
+    /// Settles all, in memory: behind one lock as long as they are done and nobody waits, and the rest at one time.
     fn settle_together<'o>(
         &self,
         batch: impl ExactSizeIterator<Item = (Receipt, &'o Outcome)>,

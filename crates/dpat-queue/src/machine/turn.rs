@@ -1,4 +1,4 @@
-//! Turns: what most messages need, without a search.
+//! Turns: what most messages in slots need, without a search.
 //!
 //! Messages of the usual priority that may be delivered at once go out in the order of their places, and their leases, all of
 //! one length, end in that order too. So two marks say of all of them which is next, and whose lease ends first: what is at a

@@ -375,9 +375,14 @@ fn a_killed_server_keeps_every_row_whose_change_was_acknowledged(
 ) -> Result<(), Failed> {
     let config = Config::new(&server.url(), "rows")?.timeout(Duration::from_secs(2))?;
     let written = Written::new(run(ResponseStore::open(&config, ResponseLimits::DEFAULT))?);
-    let restart = |server: &mut Server| server.restart().map_err(|error| error.to_string());
     let entropy = SplitMix64::stream(13, "rows");
-    let counted = written.rounds(rounds(), &entropy, &mut server, Server::kill, restart);
+    let counted = written.rounds(
+        rounds(),
+        &entropy,
+        &mut server,
+        Server::kill,
+        Server::restart,
+    );
     println!("{}", run(counted)?);
     Ok(())
 }

@@ -144,3 +144,23 @@ fn the_limits_hold_and_the_order_is_kept_however_messages_come_and_go() {
         model.look();
     }
 }
+
+#[test]
+fn who_looks_for_room_in_vain_looks_seldom() {
+    let mut intake = super::Intake {
+        is_open: true,
+        ..super::Intake::default()
+    };
+    let looks: Vec<_> = (1..=200)
+        .filter(|_| intake.looks_from(1).is_some())
+        .collect();
+    assert_eq!(looks, [1, 2, 3, 4, 64, 128, 192]);
+    // Somebody found some.
+    intake.in_vain = 0;
+    assert!(intake.looks_from(1).is_some());
+    intake.is_open = false;
+    assert!(
+        intake.looks_from(1).is_none(),
+        "nobody looks where it is closed"
+    );
+}
